@@ -1,0 +1,131 @@
+//! What can go wrong, one enum per operation.
+//!
+//! Not found, unreadable, damaged and fenced are different things: none of them is ever treated
+//! as "no state yet".
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::codec::CodecError;
+
+/// A state could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// There is no state at this path, and none was to be made.
+    #[error("no state at {}: nothing was ever saved there", path.display())]
+    NotFound {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// The operating system refused an operation.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Unreadable {
+        /// What was tried, as a verb: `open`, `read`.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not what was once written. Its bytes are left as they are.
+    #[error(
+        "{} is damaged at byte {offset}: {reason}; nothing was changed, keep a copy before any \
+         repair",
+        path.display()
+    )]
+    Damaged {
+        /// The damaged file.
+        path: PathBuf,
+        /// Where, in bytes from its start.
+        offset: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// The state was written by a newer version.
+    #[error("{} has format version {found}; this program reads versions up to {supported}", path.display())]
+    NewerVersion {
+        /// The file that says so.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest that can be read.
+        supported: u32,
+    },
+    /// Others could read or change the state.
+    #[error("{} is not private ({reason}); allow access to its owner only", path.display())]
+    NotPrivate {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A committed value does not fit the type that wants to load it.
+    #[error("attribute {attribute:?} cannot be loaded")]
+    Attribute {
+        /// The attribute's name.
+        attribute: String,
+        /// Why.
+        source: CodecError,
+    },
+    /// The first commit of a new state failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A commit failed. The store refuses everything after it; reopen the state.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A newer incarnation of the actor has taken the state over.
+    #[error("fenced: epoch {epoch} of {} was superseded by a newer one", path.display())]
+    Fenced {
+        /// The epoch of the store that was told so.
+        epoch: u64,
+        /// The state.
+        path: PathBuf,
+    },
+    /// Writing or syncing failed; what is on disk is known only after reopening.
+    #[error("cannot {operation} {}: {reason}; the state must be reopened", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// An earlier operation failed.
+    #[error("the state was given up after an earlier failure ({first}); reopen it")]
+    Poisoned {
+        /// The first failure.
+        first: String,
+    },
+    /// A value is too large to be stored.
+    #[error("{what} has {size} bytes; at most {limit} can be stored")]
+    TooLarge {
+        /// What is too large.
+        what: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The bound in bytes.
+        limit: u64,
+    },
+}
+
+/// An attribute could not be read or saved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The value could not be encoded, or is of another type.
+    #[error("attribute {attribute:?}")]
+    Value {
+        /// The attribute's name.
+        attribute: String,
+        /// Why.
+        source: CodecError,
+    },
+    /// The commit failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

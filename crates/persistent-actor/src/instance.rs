@@ -1,0 +1,319 @@
+//! [`Instance`]: one actor in memory, together with its state.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::actor::{Actor, Method, Outcome};
+use crate::call::{CallId, Reply, ReplyStatus};
+use crate::codec::{CodecError, Encoded, encode};
+use crate::durability::Durability;
+use crate::error::{OpenError, StoreError};
+use crate::ledger::Admission;
+use crate::state::ActorState;
+
+/// A call to an [`Instance`].
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The call's identity, the same in every retry.
+    pub id: CallId,
+    /// The caller has the replies of all its calls below this number.
+    pub acked_below: u64,
+    /// The method, as an index into [`Actor::METHODS`].
+    pub method: usize,
+    /// The arguments, an encoded tuple.
+    pub args: Encoded,
+}
+
+/// How far a call has come; see [`Instance::call`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The method is about to run.
+    Run,
+    /// The method has run; its changes are about to be committed.
+    Commit,
+    /// The changes are committed; the reply is about to leave.
+    Reply,
+}
+
+/// The answer to a call.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The method ran now.
+    Ran(Reply),
+    /// The call was committed earlier: this is the reply of that one execution.
+    Replayed(Reply),
+    /// The call was refused; nothing ran, or nothing of it was kept.
+    Rejected(Rejection),
+}
+
+/// Why a call was refused.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The actor has no such method.
+    #[error("{actor} has no method number {method}")]
+    UnknownMethod {
+        /// The actor's type.
+        actor: &'static str,
+        /// The number that was called.
+        method: usize,
+    },
+    /// The arguments do not fit the method, or its result or state cannot be encoded.
+    #[error("{actor}::{method}: {reason}")]
+    Codec {
+        /// The actor's type.
+        actor: &'static str,
+        /// The method.
+        method: &'static str,
+        /// What the codec said.
+        reason: String,
+    },
+    /// The call is so old that whether it ran cannot be said any more.
+    #[error("call {0} has expired from the ledger: whether it ran cannot be said any more")]
+    LedgerExpired(CallId),
+    /// A call with this id and other arguments was committed.
+    #[error("call id {0} was used before with other arguments")]
+    IdReused(CallId),
+}
+
+/// One actor in memory, its durable attributes kept in an [`ActorState`].
+///
+/// A call of a `#[safe_state]` method commits its attributes, its reply and its identity in one
+/// record before it answers. When the method fails or panics, memory goes back to the last
+/// committed state (a panic also resets what is not durable, as a restart would).
+pub struct Instance<A> {
+    actor: A,
+    state: ActorState,
+    make: Box<dyn Fn() -> Result<A, CodecError>>,
+}
+
+impl<A: Actor> Instance<A> {
+    /// An actor with its committed attributes loaded; attributes that were never committed keep
+    /// the value from `make`, and are committed.
+    ///
+    /// # Errors
+    /// [`OpenError::Attribute`] if a value does not fit, [`OpenError::Store`] if the first
+    /// commit fails.
+    pub fn open(
+        state: ActorState,
+        make: impl Fn() -> Result<A, CodecError> + 'static,
+    ) -> Result<Self, OpenError> {
+        let wrap = |source| OpenError::Attribute { attribute: A::NAME.to_owned(), source };
+        let actor = make().map_err(wrap)?;
+        let mut instance = Self { actor, state, make: Box::new(make) };
+        if instance.state.durability() != Durability::None {
+            instance.load_attributes()?;
+            instance.commit_missing()?;
+        }
+        Ok(instance)
+    }
+
+    fn load_attributes(&mut self) -> Result<(), OpenError> {
+        for (index, name) in A::ATTRIBUTES.iter().enumerate() {
+            let Some(value) = self.state.encoded(name) else { continue };
+            self.actor
+                .load(index, value)
+                .map_err(|source| OpenError::Attribute { attribute: (*name).to_owned(), source })?;
+        }
+        Ok(())
+    }
+
+    fn commit_missing(&mut self) -> Result<(), OpenError> {
+        let mut missing = Vec::new();
+        for (index, name) in A::ATTRIBUTES.iter().enumerate() {
+            if self.state.encoded(name).is_none() {
+                let attribute = (*name).to_owned();
+                let value = self.actor.save(index).map_err(|source| OpenError::Attribute {
+                    attribute: attribute.clone(),
+                    source,
+                })?;
+                missing.push((attribute, value));
+            }
+        }
+        match self.state.update(missing) {
+            Ok(()) => Ok(()),
+            Err(crate::error::StateError::Store(error)) => Err(error.into()),
+            Err(crate::error::StateError::Value { attribute, source }) => {
+                Err(OpenError::Attribute { attribute, source })
+            }
+        }
+    }
+
+    /// Runs a call, or answers it from the ledger.
+    ///
+    /// `observe` is told of each [`Stage`] that the call reaches. After an error the instance
+    /// must be dropped: only reopening the state tells what was committed.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the commit failed. No reply may leave then.
+    pub fn call(
+        &mut self,
+        call: &Call,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Result<Answer, StoreError> {
+        let Some(method) = A::METHODS.get(call.method) else {
+            let rejection = Rejection::UnknownMethod { actor: A::NAME, method: call.method };
+            return Ok(Answer::Rejected(rejection));
+        };
+        match method.saves {
+            Some(saves) if self.state.durability() != Durability::None => {
+                self.call_durable(method, saves, call, observe)
+            }
+            _ => Ok(self.call_volatile(method, call, observe)),
+        }
+    }
+
+    fn call_volatile(
+        &mut self,
+        method: &Method<A>,
+        call: &Call,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Answer {
+        observe(Stage::Run);
+        let reply = match run(method, &mut self.actor, &call.args) {
+            Ok(reply) => reply,
+            Err(error) => return rejected::<A>(method, &error),
+        };
+        if reply.status == ReplyStatus::Panicked && self.state.durability() != Durability::None {
+            if let Err(error) = self.restart() {
+                return rejected::<A>(method, &error);
+            }
+        }
+        observe(Stage::Reply);
+        Answer::Ran(reply)
+    }
+
+    fn call_durable(
+        &mut self,
+        method: &Method<A>,
+        saves: &[usize],
+        call: &Call,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Result<Answer, StoreError> {
+        let digest = digest(method.name, &call.args);
+        match self.state.admit(call.id, digest) {
+            Admission::Fresh => {}
+            Admission::Replay(reply) => return Ok(Answer::Replayed(reply)),
+            Admission::Expired => {
+                return Ok(Answer::Rejected(Rejection::LedgerExpired(call.id)));
+            }
+            Admission::IdReused => return Ok(Answer::Rejected(Rejection::IdReused(call.id))),
+        }
+        observe(Stage::Run);
+        let run = run(method, &mut self.actor, &call.args).and_then(|reply| {
+            let returned = reply.status == ReplyStatus::Returned;
+            Ok((if returned { self.changes(saves)? } else { Vec::new() }, reply))
+        });
+        let (changes, reply) = match run {
+            Ok(done) => done,
+            Err(error) => {
+                self.roll_back(ReplyStatus::Failed);
+                return Ok(rejected::<A>(method, &error));
+            }
+        };
+        observe(Stage::Commit);
+        self.roll_back(reply.status);
+        self.state.commit_call(call.id, call.acked_below, digest, reply.clone(), changes)?;
+        observe(Stage::Reply);
+        Ok(Answer::Ran(reply))
+    }
+
+    fn changes(&self, saves: &[usize]) -> Result<Vec<(String, Encoded)>, CodecError> {
+        saves
+            .iter()
+            .map(|&index| Ok((A::ATTRIBUTES[index].to_owned(), self.actor.save(index)?)))
+            .collect()
+    }
+
+    /// Takes back what a method that did not return has done to memory.
+    fn roll_back(&mut self, status: ReplyStatus) {
+        if !self.state.switches().rollback {
+            return;
+        }
+        let done = match status {
+            ReplyStatus::Returned => return,
+            ReplyStatus::Failed => self.load_attributes().is_ok(),
+            ReplyStatus::Panicked => self.restart().is_ok(),
+        };
+        // What is committed was encoded from, or loaded into, this very type before.
+        assert!(done, "the committed attributes of {} no longer load", A::NAME);
+    }
+
+    /// Makes the actor anew from its committed attributes, as a restart would.
+    fn restart(&mut self) -> Result<(), CodecError> {
+        self.actor = (self.make)()?;
+        for (index, name) in A::ATTRIBUTES.iter().enumerate() {
+            if let Some(value) = self.state.encoded(name) {
+                self.actor.load(index, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does the work that may wait until a reply has left.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the instance must be dropped.
+    pub fn maintain(&mut self) -> Result<(), StoreError> {
+        self.state.maintain()
+    }
+
+    /// The actor.
+    pub fn actor(&self) -> &A {
+        &self.actor
+    }
+
+    /// The actor's state.
+    pub fn state(&self) -> &ActorState {
+        &self.state
+    }
+}
+
+fn rejected<A: Actor>(method: &Method<A>, error: &CodecError) -> Answer {
+    Answer::Rejected(Rejection::Codec {
+        actor: A::NAME,
+        method: method.name,
+        reason: error.to_string(),
+    })
+}
+
+/// Runs the method; a panic becomes a reply.
+fn run<A>(method: &Method<A>, actor: &mut A, args: &Encoded) -> Result<Reply, CodecError> {
+    // The actor may be left half changed by a panic; the caller makes it anew.
+    match catch_unwind(AssertUnwindSafe(|| (method.run)(actor, args))) {
+        Ok(Ok(Outcome::Returned(value))) => Ok(Reply { status: ReplyStatus::Returned, value }),
+        Ok(Ok(Outcome::Failed(value))) => Ok(Reply { status: ReplyStatus::Failed, value }),
+        Ok(Err(error)) => Err(error),
+        Err(panic) => {
+            let value = encode(&panic_message(&*panic))?;
+            Ok(Reply { status: ReplyStatus::Panicked, value })
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+/// How much of each end of a blob goes into the digest of a call's arguments. Bytes.
+const DIGEST_EDGE_BYTES: usize = 4096;
+
+/// A digest (XXH3, 64 bits) of a method's name and arguments. Of a large array it covers the
+/// length and both ends: reading 10 MiB again would cost more than the mix-up it finds is worth.
+fn digest(method: &str, args: &Encoded) -> u64 {
+    let mut hasher = Xxh3::new();
+    hasher.update(method.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(&args.inline);
+    for blob in &args.blobs {
+        let edge = blob.len().min(DIGEST_EDGE_BYTES);
+        hasher.update(&(blob.len() as u64).to_le_bytes());
+        hasher.update(&blob[..edge]);
+        hasher.update(&blob[blob.len() - edge..]);
+    }
+    hasher.digest()
+}

@@ -1,0 +1,291 @@
+//! The call ledger: which calls were committed, and what they answered.
+//!
+//! A call id that is in the ledger is answered from it and never runs again. The ledger is
+//! trimmed by what callers acknowledge and capped by count, bytes and age; a call that fell out
+//! of it is [`Admission::Expired`], never a silent second run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::call::{CallId, Reply, SessionId};
+
+/// What the ledger says about a call that arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The call was never committed: run it.
+    Fresh,
+    /// The call was committed: this is its reply.
+    Replay(Reply),
+    /// The call lies below what is remembered: whether it ran cannot be said any more.
+    Expired,
+    /// A call with this id but other arguments was committed.
+    IdReused,
+}
+
+/// How much the ledger remembers of calls that no caller has acknowledged.
+///
+/// Whatever goes over a bound is forgotten oldest first, and answered with
+/// [`Admission::Expired`] from then on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerLimits {
+    /// Replies, in bytes. Default 1 GiB.
+    pub max_bytes: u64,
+    /// Remembered calls. Default 65 536.
+    pub max_calls: usize,
+    /// Remembered sessions (callers). Default 4 096.
+    pub max_sessions: usize,
+    /// The age of a remembered call. Default 7 days; applied at checkpoints.
+    pub max_age: Duration,
+}
+
+impl Default for LedgerLimits {
+    fn default() -> Self {
+        Self {
+            max_bytes: 1 << 30,
+            max_calls: 1 << 16,
+            max_sessions: 1 << 12,
+            max_age: Duration::from_secs(7 * 24 * 60 * 60),
+        }
+    }
+}
+
+/// A remembered call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// A digest of the method and its arguments.
+    pub digest: u64,
+    /// When it was committed, in milliseconds of Unix time.
+    pub at_ms: u64,
+    /// The sequence number of the commit.
+    pub commit: u64,
+    /// What it answered.
+    pub reply: Reply,
+}
+
+impl Entry {
+    /// What the entry counts against [`LedgerLimits::max_bytes`].
+    fn bytes(&self) -> u64 {
+        const OVERHEAD: u64 = 64;
+        self.reply.value.size() + OVERHEAD
+    }
+}
+
+/// What is remembered of one caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    /// Calls below this number are in `calls` or forgotten.
+    pub floor: u64,
+    /// The remembered calls by their number.
+    pub calls: BTreeMap<u64, Entry>,
+}
+
+/// The committed calls of one actor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    sessions: BTreeMap<SessionId, Session>,
+    /// Sessions that began before this time (ms) and are not in `sessions` were forgotten.
+    expired_before_ms: u64,
+    /// Commit number to call, oldest first.
+    by_age: BTreeMap<u64, CallId>,
+    bytes: u64,
+}
+
+impl Ledger {
+    /// What to do with a call that arrives.
+    pub fn admit(&self, id: CallId, digest: u64) -> Admission {
+        let Some(session) = self.sessions.get(&id.session) else {
+            let forgotten = id.session.started_ms() < self.expired_before_ms;
+            return if forgotten { Admission::Expired } else { Admission::Fresh };
+        };
+        match session.calls.get(&id.sequence) {
+            Some(entry) if entry.digest == digest => Admission::Replay(entry.reply.clone()),
+            Some(_) => Admission::IdReused,
+            None if id.sequence < session.floor => Admission::Expired,
+            None => Admission::Fresh,
+        }
+    }
+
+    /// Remembers a committed call and forgets those of its session below `acked_below`.
+    pub fn insert(&mut self, id: CallId, acked_below: u64, entry: Entry) {
+        self.raise_floor(id.session, acked_below);
+        self.bytes += entry.bytes();
+        self.by_age.insert(entry.commit, id);
+        let session = self.sessions.entry(id.session).or_default();
+        if let Some(old) = session.calls.insert(id.sequence, entry) {
+            self.bytes -= old.bytes();
+            self.by_age.remove(&old.commit);
+        }
+    }
+
+    /// Forgets the calls of a session below `floor`.
+    pub fn raise_floor(&mut self, session: SessionId, floor: u64) {
+        let session = self.sessions.entry(session).or_default();
+        session.floor = session.floor.max(floor);
+        while let Some(first) = session.calls.first_entry() {
+            if *first.key() >= floor {
+                break;
+            }
+            let entry = first.remove();
+            self.bytes -= entry.bytes();
+            self.by_age.remove(&entry.commit);
+        }
+    }
+
+    /// Forgets what goes over the bounds of count and bytes, oldest first.
+    pub fn trim(&mut self, limits: &LedgerLimits) {
+        while self.by_age.len() > limits.max_calls || self.bytes > limits.max_bytes {
+            self.forget_oldest();
+        }
+    }
+
+    /// Forgets what is older than the bound, and whole sessions beyond their number.
+    pub fn expire(&mut self, limits: &LedgerLimits, now_ms: u64) {
+        let max_age = u64::try_from(limits.max_age.as_millis()).unwrap_or(u64::MAX);
+        let oldest = now_ms.saturating_sub(max_age);
+        while let Some(id) = self.by_age.values().next() {
+            let entry = self.sessions.get(&id.session).and_then(|s| s.calls.get(&id.sequence));
+            if entry.is_some_and(|entry| entry.at_ms >= oldest) {
+                break;
+            }
+            self.forget_oldest();
+        }
+        while self.sessions.len() > limits.max_sessions {
+            let Some((id, session)) = self.sessions.pop_first() else { break };
+            for entry in session.calls.values() {
+                self.bytes -= entry.bytes();
+                self.by_age.remove(&entry.commit);
+            }
+            self.expired_before_ms = self.expired_before_ms.max(id.started_ms() + 1);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((_, id)) = self.by_age.pop_first() else { return };
+        let Some(session) = self.sessions.get_mut(&id.session) else { return };
+        session.floor = session.floor.max(id.sequence + 1);
+        if let Some(entry) = session.calls.remove(&id.sequence) {
+            self.bytes -= entry.bytes();
+        }
+    }
+
+    /// The remembered sessions, oldest first.
+    pub fn sessions(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.sessions.iter().map(|(id, session)| (*id, session))
+    }
+
+    /// Sessions that began before this time (ms of Unix time) may have been forgotten.
+    pub fn expired_before_ms(&self) -> u64 {
+        self.expired_before_ms
+    }
+
+    /// Sets [`Ledger::expired_before_ms`] when a ledger is loaded.
+    pub fn restore_expired_before_ms(&mut self, ms: u64) {
+        self.expired_before_ms = self.expired_before_ms.max(ms);
+    }
+
+    /// How many calls are remembered.
+    pub fn len(&self) -> usize {
+        self.by_age.len()
+    }
+
+    /// Whether no call is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.by_age.is_empty()
+    }
+
+    /// The size of what is remembered, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::ReplyStatus;
+    use crate::codec::encode;
+
+    const SESSION: SessionId = SessionId(1000 << 80);
+
+    fn id(sequence: u64) -> CallId {
+        CallId { session: SESSION, sequence }
+    }
+
+    fn entry(commit: u64) -> Entry {
+        let value = encode(&commit).unwrap();
+        Entry {
+            digest: 7,
+            at_ms: commit,
+            commit,
+            reply: Reply { status: ReplyStatus::Returned, value },
+        }
+    }
+
+    fn ledger(calls: u64) -> Ledger {
+        let mut ledger = Ledger::default();
+        for n in 0..calls {
+            ledger.insert(id(n), 0, entry(n));
+        }
+        ledger
+    }
+
+    #[test]
+    fn a_committed_call_is_answered_with_its_own_reply() {
+        let ledger = ledger(3);
+        assert_eq!(ledger.admit(id(1), 7), Admission::Replay(entry(1).reply));
+        assert_eq!(ledger.admit(id(3), 7), Admission::Fresh);
+    }
+
+    #[test]
+    fn the_same_id_with_other_arguments_is_refused() {
+        assert_eq!(ledger(1).admit(id(0), 8), Admission::IdReused);
+    }
+
+    #[test]
+    fn an_acknowledged_call_expires_instead_of_running_again() {
+        let mut ledger = ledger(3);
+        ledger.insert(id(3), 2, entry(3));
+        assert_eq!(ledger.admit(id(1), 7), Admission::Expired);
+        assert!(matches!(ledger.admit(id(2), 7), Admission::Replay(_)));
+        assert_eq!(ledger.len(), 2);
+    }
+
+    #[test]
+    fn the_oldest_calls_expire_first_when_a_bound_is_passed() {
+        let mut ledger = ledger(10);
+        ledger.trim(&LedgerLimits { max_calls: 4, ..LedgerLimits::default() });
+        assert_eq!(ledger.len(), 4);
+        assert_eq!(ledger.admit(id(5), 7), Admission::Expired);
+        assert!(matches!(ledger.admit(id(6), 7), Admission::Replay(_)));
+        ledger.trim(&LedgerLimits { max_bytes: 0, ..LedgerLimits::default() });
+        assert_eq!((ledger.len(), ledger.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn old_calls_expire_by_age() {
+        let mut ledger = ledger(10);
+        let limits = LedgerLimits { max_age: Duration::from_millis(3), ..LedgerLimits::default() };
+        ledger.expire(&limits, 9);
+        assert_eq!(ledger.admit(id(5), 7), Admission::Expired);
+        assert!(matches!(ledger.admit(id(6), 7), Admission::Replay(_)));
+    }
+
+    #[test]
+    fn a_forgotten_session_expires_and_a_younger_one_is_fresh() {
+        let mut ledger = ledger(1);
+        let younger = SessionId(2000 << 80);
+        ledger.insert(CallId { session: younger, sequence: 0 }, 0, entry(1));
+        ledger.expire(&LedgerLimits { max_sessions: 1, ..LedgerLimits::default() }, 0);
+        assert_eq!(ledger.admit(id(0), 7), Admission::Expired);
+        assert_eq!(ledger.admit(id(99), 7), Admission::Expired);
+        let new = CallId { session: SessionId(3000 << 80), sequence: 0 };
+        assert_eq!(ledger.admit(new, 7), Admission::Fresh);
+    }
+
+    #[test]
+    fn an_out_of_order_commit_does_not_expire_a_lower_call() {
+        let mut ledger = Ledger::default();
+        ledger.insert(id(5), 0, entry(0));
+        assert_eq!(ledger.admit(id(4), 7), Admission::Fresh);
+    }
+}

@@ -1,0 +1,37 @@
+//! Durable attributes for actors, saved atomically with a call's reply: exactly once.
+//!
+//! This crate is the persistence core. It knows nothing of processes, sockets or the command
+//! line; the local engine (`persistent-actor-runtime`) and other engines are built on it.
+//!
+//! - [`ActorState`]: one actor's durable attributes and its ledger of committed calls;
+//! - [`Actor`] and [`Instance`]: an actor type, and one actor in memory together with its state;
+//! - [`Bytes`] and [`Integer`]: large byte arrays that are not copied, integers without limit;
+//! - [`Durability`]: what a committed call survives.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("persistent-actor runs on Linux only");
+
+mod actor;
+mod bytes;
+mod call;
+pub mod codec;
+mod durability;
+mod error;
+mod instance;
+mod integer;
+pub mod ledger;
+mod state;
+pub mod store;
+#[doc(hidden)]
+pub mod testing;
+
+pub use actor::{Actor, Method, Outcome};
+pub use bytes::{Bytes, BytesId, Memory, MemoryPool, install_memory_pool};
+pub use call::{CallId, InvalidCallId, Reply, ReplyStatus, SessionId};
+pub use codec::{CodecError, Encoded};
+pub use durability::{Durability, UnknownDurability};
+pub use error::{OpenError, StateError, StoreError};
+pub use instance::{Answer, Call, Instance, Rejection, Stage};
+pub use integer::Integer;
+pub use ledger::{Admission, LedgerLimits};
+pub use state::{ActorState, Options};

@@ -1,0 +1,261 @@
+//! [`ActorState`]: one actor's durable attributes and committed calls.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::call::{CallId, Reply, unix_ms};
+use crate::codec::{Encoded, decode, encode};
+use crate::durability::Durability;
+use crate::error::{OpenError, StateError, StoreError};
+use crate::ledger::{Admission, LedgerLimits};
+use crate::store::{CallRecord, FileStore, Record, Store, View};
+use crate::testing::Switches;
+
+/// How to open an [`ActorState`].
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) durability: Durability,
+    pub(crate) create: bool,
+    pub(crate) limits: LedgerLimits,
+    pub(crate) switches: Switches,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            create: true,
+            limits: LedgerLimits::default(),
+            switches: Switches::default(),
+        }
+    }
+}
+
+impl Options {
+    /// What a commit survives. Default: [`Durability::Power`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Whether a state that is not there is made (the default) or an error.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// How much is remembered of calls that were not acknowledged.
+    #[must_use]
+    pub fn ledger_limits(mut self, limits: LedgerLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Takes safety away, for tests of the tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn switches(mut self, switches: Switches) -> Self {
+        self.switches = switches;
+        self
+    }
+
+    /// Opens the state in the directory `path` and becomes its one writer: whoever had it open
+    /// before is fenced.
+    ///
+    /// With [`Durability::None`] the path is not touched and the state starts empty.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Nothing is ever lost or changed by a failed open.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<ActorState, OpenError> {
+        if self.durability == Durability::None {
+            return Ok(ActorState { view: View::default(), store: None, options: self });
+        }
+        let (store, view) = FileStore::open(path.as_ref(), &self)?;
+        Ok(ActorState { view, store: Some(Box::new(store)), options: self })
+    }
+}
+
+/// One actor's durable attributes, with the ledger of the calls that were committed.
+///
+/// ```
+/// use persistent_actor::{ActorState, Durability};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("visits");
+/// let mut state = ActorState::options().durability(Durability::Process).open(&path)?;
+/// let visits: u64 = state.get_or_init("visits", || 0)?;
+/// state.set("visits", &(visits + 1))?;
+/// drop(state);
+///
+/// let state = ActorState::open(&path)?;
+/// assert_eq!(state.get::<u64>("visits")?, Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct ActorState {
+    view: View,
+    store: Option<Box<dyn Store>>,
+    options: Options,
+}
+
+impl ActorState {
+    /// Opens the state in the directory `path`, or makes it; a commit survives power loss.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Options::default().open(path)
+    }
+
+    /// Options to open a state with.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// The committed value of an attribute, `None` when it was never set.
+    ///
+    /// # Errors
+    /// [`StateError::Value`] if the value is of another type.
+    pub fn get<T: DeserializeOwned>(&self, attribute: &str) -> Result<Option<T>, StateError> {
+        let Some(value) = self.view.attributes.get(attribute) else { return Ok(None) };
+        decode(value).map(Some).map_err(|source| value_error(attribute, source))
+    }
+
+    /// The committed value of an attribute; when it was never set, `default` is committed and
+    /// returned.
+    ///
+    /// # Errors
+    /// [`StateError::Value`] if the value is of another type or cannot be encoded,
+    /// [`StateError::Store`] if the commit fails.
+    pub fn get_or_init<T: Serialize + DeserializeOwned>(
+        &mut self,
+        attribute: &str,
+        default: impl FnOnce() -> T,
+    ) -> Result<T, StateError> {
+        if let Some(value) = self.get(attribute)? {
+            return Ok(value);
+        }
+        let value = default();
+        self.set(attribute, &value)?;
+        Ok(value)
+    }
+
+    /// Commits one attribute.
+    ///
+    /// # Errors
+    /// As for [`ActorState::update`].
+    pub fn set<T: Serialize>(&mut self, attribute: &str, value: &T) -> Result<(), StateError> {
+        let value = encode(value).map_err(|source| value_error(attribute, source))?;
+        self.update([(attribute, value)])
+    }
+
+    /// Commits several attributes, all or none; values come from [`codec::encode`](crate::codec::encode).
+    ///
+    /// # Errors
+    /// [`StateError::Store`] if the commit fails: then the state must be reopened to know
+    /// whether it took place.
+    pub fn update<N: Into<String>>(
+        &mut self,
+        changes: impl IntoIterator<Item = (N, Encoded)>,
+    ) -> Result<(), StateError> {
+        let changes = changes.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        self.commit(None, changes)?;
+        self.maintain()?;
+        Ok(())
+    }
+
+    /// Whether a call is new, was committed before, or cannot be told apart any more.
+    pub fn admit(&self, id: CallId, digest: u64) -> Admission {
+        if !self.options.switches.dedup {
+            return Admission::Fresh;
+        }
+        self.view.ledger.admit(id, digest)
+    }
+
+    /// Commits a call in one atomic record: its identity, its reply and what it changed.
+    ///
+    /// Attributes whose value is the committed one are left out of the record.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the state must be reopened.
+    pub fn commit_call(
+        &mut self,
+        id: CallId,
+        acked_below: u64,
+        digest: u64,
+        reply: Reply,
+        changes: Vec<(String, Encoded)>,
+    ) -> Result<(), StoreError> {
+        let call = CallRecord { id, acked_below, digest, at_ms: unix_ms(), reply };
+        self.commit(Some(call), changes)
+    }
+
+    fn commit(
+        &mut self,
+        call: Option<CallRecord>,
+        mut changes: Vec<(String, Encoded)>,
+    ) -> Result<(), StoreError> {
+        let committed = &self.view.attributes;
+        changes.retain(|(name, value)| committed.get(name).is_none_or(|old| !old.is_same(value)));
+        if call.is_none() && changes.is_empty() {
+            return Ok(());
+        }
+        let record = Record { sequence: self.view.sequence + 1, call, changes };
+        if let Some(store) = &mut self.store {
+            store.commit(&record, &self.view)?;
+        }
+        self.view.apply(record, &self.options.limits);
+        Ok(())
+    }
+
+    /// Does the work that may wait until a reply has left: checkpoints, giving space back.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the state must be reopened.
+    pub fn maintain(&mut self) -> Result<(), StoreError> {
+        match &mut self.store {
+            Some(store) => store.maintain(&self.view),
+            None => Ok(()),
+        }
+    }
+
+    /// The committed attributes with their encoded values, by name.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &Encoded)> {
+        self.view.attributes.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The encoded value of one attribute.
+    pub fn encoded(&self, attribute: &str) -> Option<&Encoded> {
+        self.view.attributes.get(attribute)
+    }
+
+    /// All that is committed.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The durability of commits.
+    pub fn durability(&self) -> Durability {
+        self.options.durability
+    }
+
+    /// The epoch under which this state is open; 0 with [`Durability::None`].
+    pub fn epoch(&self) -> u64 {
+        self.store.as_ref().map_or(0, |store| store.epoch())
+    }
+
+    /// The number of the last commit; 0 when there was none.
+    pub fn sequence(&self) -> u64 {
+        self.view.sequence
+    }
+
+    pub(crate) fn switches(&self) -> Switches {
+        self.options.switches
+    }
+}
+
+fn value_error(attribute: &str, source: crate::codec::CodecError) -> StateError {
+    StateError::Value { attribute: attribute.to_owned(), source }
+}

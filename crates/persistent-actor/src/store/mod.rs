@@ -1,0 +1,89 @@
+//! Where committed state lives: the [`Store`] trait, and what it stores.
+
+mod file;
+
+pub use file::FileStore;
+
+use std::collections::BTreeMap;
+
+use crate::call::{CallId, Reply};
+use crate::codec::Encoded;
+use crate::error::StoreError;
+use crate::ledger::{Entry, Ledger, LedgerLimits};
+
+/// All that is committed of one actor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// The number of the last commit; 0 when there was none.
+    pub sequence: u64,
+    /// The durable attributes by name.
+    pub attributes: BTreeMap<String, Encoded>,
+    /// The committed calls.
+    pub ledger: Ledger,
+}
+
+impl View {
+    /// Takes a record over that has become durable.
+    pub fn apply(&mut self, record: Record, limits: &LedgerLimits) {
+        self.sequence = record.sequence;
+        self.attributes.extend(record.changes);
+        if let Some(call) = record.call {
+            let CallRecord { id, acked_below, digest, at_ms, reply } = call;
+            let entry = Entry { digest, at_ms, commit: record.sequence, reply };
+            self.ledger.insert(id, acked_below, entry);
+            self.ledger.trim(limits);
+        }
+    }
+
+    /// Every value in the view: attributes and remembered replies.
+    pub fn values(&self) -> impl Iterator<Item = &Encoded> {
+        let replies = self.ledger.sessions().flat_map(|(_, session)| session.calls.values());
+        self.attributes.values().chain(replies.map(|entry| &entry.reply.value))
+    }
+}
+
+/// One atomic commit: what changed, and the call that changed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The number of this commit: that of the one before plus 1.
+    pub sequence: u64,
+    /// The call, if one caused the commit.
+    pub call: Option<CallRecord>,
+    /// The attributes that changed, with their new values.
+    pub changes: Vec<(String, Encoded)>,
+}
+
+/// A call as it is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallRecord {
+    /// The call's identity.
+    pub id: CallId,
+    /// The caller has the replies of all calls of this session below this number.
+    pub acked_below: u64,
+    /// A digest of the method and its arguments.
+    pub digest: u64,
+    /// When the call was committed, in milliseconds of Unix time.
+    pub at_ms: u64,
+    /// What the call answered.
+    pub reply: Reply,
+}
+
+/// Keeps one actor's committed state, for one incarnation of the actor.
+///
+/// A store that fails once refuses everything from then on.
+pub trait Store: Send {
+    /// The epoch under which this store writes.
+    fn epoch(&self) -> u64;
+
+    /// Makes `record`, which follows `view`, as durable as the store's level says.
+    ///
+    /// # Errors
+    /// Whatever is returned, the store is of no further use; reopen it.
+    fn commit(&mut self, record: &Record, view: &View) -> Result<(), StoreError>;
+
+    /// Work that may wait until a reply has left: checkpoints, giving space back.
+    ///
+    /// # Errors
+    /// As for [`Store::commit`].
+    fn maintain(&mut self, view: &View) -> Result<(), StoreError>;
+}

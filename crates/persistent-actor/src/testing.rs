@@ -1,0 +1,25 @@
+//! Switches that take a safety mechanism away, so that the tests can show that they would
+//! notice. Not part of the public interface.
+
+use serde::{Deserialize, Serialize};
+
+/// Which mechanisms work. All of them, outside tests of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switches {
+    /// A committed call is answered from the ledger.
+    pub dedup: bool,
+    /// `power` syncs.
+    pub sync: bool,
+    /// Checksums are compared.
+    pub checksum: bool,
+    /// A superseded epoch refuses to answer.
+    pub fencing: bool,
+    /// A failed method's changes are taken back.
+    pub rollback: bool,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self { dedup: true, sync: true, checksum: true, fencing: true, rollback: true }
+    }
+}
