@@ -101,6 +101,15 @@ pub enum StoreError {
         /// The first failure.
         first: String,
     },
+    /// Memory could not go back to the last commit: a committed value does not load into the
+    /// type that it came from.
+    #[error("the committed value of attribute {attribute:?} does not load: {reason}")]
+    Unloadable {
+        /// The attribute's name, or the actor's type if that could not be made anew.
+        attribute: String,
+        /// What the codec said.
+        reason: String,
+    },
     /// A value is too large to be stored.
     #[error("{what} has {size} bytes; at most {limit} can be stored")]
     TooLarge {

@@ -78,6 +78,9 @@ pub enum Rejection {
     IdReused(CallId),
 }
 
+/// What could not be loaded, and why.
+type Unloadable = (&'static str, CodecError);
+
 /// One actor in memory, its durable attributes kept in an [`ActorState`].
 ///
 /// A call of a `#[safe_state]` method commits its attributes, its reply and its identity in one
@@ -104,18 +107,19 @@ impl<A: Actor> Instance<A> {
         let actor = make().map_err(wrap)?;
         let mut instance = Self { actor, state, make: Box::new(make) };
         if instance.state.durability() != Durability::None {
-            instance.load_attributes()?;
+            instance.load_attributes().map_err(|(attribute, source)| OpenError::Attribute {
+                attribute: attribute.to_owned(),
+                source,
+            })?;
             instance.commit_missing()?;
         }
         Ok(instance)
     }
 
-    fn load_attributes(&mut self) -> Result<(), OpenError> {
+    fn load_attributes(&mut self) -> Result<(), Unloadable> {
         for (index, name) in A::ATTRIBUTES.iter().enumerate() {
             let Some(value) = self.state.encoded(name) else { continue };
-            self.actor
-                .load(index, value)
-                .map_err(|source| OpenError::Attribute { attribute: (*name).to_owned(), source })?;
+            self.actor.load(index, value).map_err(|source| (*name, source))?;
         }
         Ok(())
     }
@@ -161,7 +165,7 @@ impl<A: Actor> Instance<A> {
             Some(saves) if self.state.durability() != Durability::None => {
                 self.call_durable(method, saves, call, observe)
             }
-            _ => Ok(self.call_volatile(method, call, observe)),
+            _ => self.call_volatile(method, call, observe),
         }
     }
 
@@ -170,19 +174,18 @@ impl<A: Actor> Instance<A> {
         method: &Method<A>,
         call: &Call,
         observe: &mut dyn FnMut(Stage),
-    ) -> Answer {
+    ) -> Result<Answer, StoreError> {
         observe(Stage::Run);
         let reply = match run(method, &mut self.actor, &call.args) {
             Ok(reply) => reply,
-            Err(error) => return rejected::<A>(method, &error),
+            Err(error) => return Ok(rejected::<A>(method, &error)),
         };
-        if reply.status == ReplyStatus::Panicked && self.state.durability() != Durability::None {
-            if let Err(error) = self.restart() {
-                return rejected::<A>(method, &error);
-            }
+        let durable = self.state.durability() != Durability::None;
+        if durable && reply.status == ReplyStatus::Panicked {
+            self.roll_back(reply.status)?;
         }
         observe(Stage::Reply);
-        Answer::Ran(reply)
+        Ok(Answer::Ran(reply))
     }
 
     fn call_durable(
@@ -209,12 +212,12 @@ impl<A: Actor> Instance<A> {
         let (changes, reply) = match run {
             Ok(done) => done,
             Err(error) => {
-                self.roll_back(ReplyStatus::Failed);
+                self.roll_back(ReplyStatus::Failed)?;
                 return Ok(rejected::<A>(method, &error));
             }
         };
         observe(Stage::Commit);
-        self.roll_back(reply.status);
+        self.roll_back(reply.status)?;
         self.state.commit_call(call.id, call.acked_below, digest, reply.clone(), changes)?;
         observe(Stage::Reply);
         Ok(Answer::Ran(reply))
@@ -228,28 +231,25 @@ impl<A: Actor> Instance<A> {
     }
 
     /// Takes back what a method that did not return has done to memory.
-    fn roll_back(&mut self, status: ReplyStatus) {
+    fn roll_back(&mut self, status: ReplyStatus) -> Result<(), StoreError> {
         if !self.state.switches().rollback {
-            return;
+            return Ok(());
         }
         let done = match status {
-            ReplyStatus::Returned => return,
-            ReplyStatus::Failed => self.load_attributes().is_ok(),
-            ReplyStatus::Panicked => self.restart().is_ok(),
+            ReplyStatus::Returned => Ok(()),
+            ReplyStatus::Failed => self.load_attributes(),
+            ReplyStatus::Panicked => self.restart(),
         };
-        // What is committed was encoded from, or loaded into, this very type before.
-        assert!(done, "the committed attributes of {} no longer load", A::NAME);
+        done.map_err(|(attribute, source)| StoreError::Unloadable {
+            attribute: attribute.to_owned(),
+            reason: source.to_string(),
+        })
     }
 
     /// Makes the actor anew from its committed attributes, as a restart would.
-    fn restart(&mut self) -> Result<(), CodecError> {
-        self.actor = (self.make)()?;
-        for (index, name) in A::ATTRIBUTES.iter().enumerate() {
-            if let Some(value) = self.state.encoded(name) {
-                self.actor.load(index, value)?;
-            }
-        }
-        Ok(())
+    fn restart(&mut self) -> Result<(), Unloadable> {
+        self.actor = (self.make)().map_err(|source| (A::NAME, source))?;
+        self.load_attributes()
     }
 
     /// Does the work that may wait until a reply has left.
