@@ -286,3 +286,94 @@ fn check_cfg_attr(attrs: &[Attribute]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use quote::{ToTokens, quote};
+
+    use super::*;
+
+    fn parse(block: TokenStream) -> (Result<Config>, ItemImpl) {
+        let mut block = syn::parse2(block).unwrap();
+        (Config::parse(&TokenStream::new(), &mut block), block)
+    }
+
+    fn errors(block: TokenStream) -> Vec<String> {
+        let error = parse(block).0.err().expect("wrong use");
+        error.into_iter().map(|error| error.to_string()).collect()
+    }
+
+    #[test]
+    fn attributes_are_collected_in_the_order_of_their_first_appearance() {
+        let (config, _) = parse(quote! {
+            impl some::Counter {
+                #[safe_state("b", "a",)] fn one(&mut self) {}
+                fn two(&self) {}
+                #[persistent_actor_runtime::safe_state("a", "c")] fn three(&mut self) {}
+            }
+        });
+        let config = config.unwrap();
+        let names: Vec<_> = config.attributes.iter().map(|attr| attr.name.as_str()).collect();
+        assert_eq!(names, ["b", "a", "c"]);
+        let saves: Vec<_> = config.methods.iter().map(|method| method.saves.clone()).collect();
+        assert_eq!(saves, [Some(vec![0, 1]), None, Some(vec![1, 2])]);
+        assert_eq!(config.name, "Counter");
+    }
+
+    #[test]
+    fn a_name_may_be_a_number_or_a_keyword() {
+        let (config, _) = parse(quote! {
+            impl Counter { #[safe_state("0", "type", "r#fn")] fn one(&mut self) {} }
+        });
+        let attributes = config.unwrap().attributes;
+        let fields = attributes.iter().map(|attr| attr.field.to_token_stream().to_string());
+        assert_eq!(fields.collect::<Vec<_>>(), ["0", "r#type", "r#fn"]);
+        let names: Vec<_> = attributes.iter().map(|attr| attr.name.as_str()).collect();
+        assert_eq!(names, ["0", "type", "fn"]);
+    }
+
+    #[test]
+    fn only_functions_with_self_are_methods_and_nothing_else_changes() {
+        let block = quote! {
+            impl Counter {
+                const LIMIT: u64 = 1;
+                fn new(limit: &str) -> Self { todo!() }
+                #[cfg(unix)] #[cfg(feature = "x")] pub fn get(&self) -> u64 { 0 }
+            }
+        };
+        let (config, left) = parse(block.clone());
+        assert_eq!(left.to_token_stream().to_string(), block.to_string());
+        let methods = config.unwrap().methods;
+        assert_eq!(methods.len(), 1);
+        let cfgs: Vec<_> = methods[0].cfgs.iter().map(ToString::to_string).collect();
+        assert_eq!(cfgs, ["unix", "feature = \"x\""]);
+    }
+
+    #[test]
+    fn all_errors_are_reported_at_once_and_every_safe_state_is_marked_as_read() {
+        let block = quote! {
+            impl<T> Counter {
+                #[safe_state(a)] async fn one(self, b: &str) -> io::Result<()> {}
+                #[safe_state] fn two() {}
+            }
+        };
+        let found = errors(block.clone());
+        let expected =
+            ["generic", "string literal", "lives on", "`async`", "`String`", "alias", "name the"];
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.contains(expected), "{found:?} should say {expected:?}");
+        }
+        let left = parse(block).1.to_token_stream().to_string();
+        assert_eq!(left.matches("safe_state (__seen_by_actor)").count(), 2, "{left}");
+    }
+
+    #[test]
+    fn a_method_has_at_most_sixteen_arguments() {
+        let args = |count| (0..count).map(|i| quote::format_ident!("a{i}"));
+        let (sixteen, seventeen) = (args(16), args(17));
+        assert!(parse(quote!(impl C { fn f(&self, #(#sixteen: u8),*) {} })).0.is_ok());
+        let found = errors(quote!(impl C { fn f(&self, #(#seventeen: u8),*) {} }));
+        assert_eq!(found, ["a method has at most 16 arguments; group them in a struct"]);
+    }
+}

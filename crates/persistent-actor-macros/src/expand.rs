@@ -237,7 +237,9 @@ fn handle_method(config: &Config, position: usize) -> TokenStream {
         #(#attrs)*
         #docs
         #vis async fn #ident(&self, #(#names: #types),*) -> ::core::result::Result<#returns> {
-            self.0.call(#index, &#values).await
+            // The arguments go before the wait begins: they may be large.
+            let reply = self.0.call(#index, &#values);
+            reply.await
         }
     }
 }
@@ -294,4 +296,92 @@ fn widest<'a>(all: impl Iterator<Item = &'a Visibility>) -> Visibility {
 
 fn private() -> TokenStream {
     quote!(::persistent_actor_runtime::__private)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(methods: TokenStream) -> Config {
+        let mut block: ItemImpl = syn::parse2(quote!(impl Counter { #methods })).unwrap();
+        Config::parse(&TokenStream::new(), &mut block).unwrap()
+    }
+
+    #[test]
+    fn the_most_visible_method_decides_the_visibility_of_the_handle() {
+        let widest = |methods| {
+            let config = config(methods);
+            let vis = widest(config.methods.iter().map(|method| &method.vis));
+            quote!(#vis).to_string()
+        };
+        assert_eq!(widest(quote!()), "");
+        assert_eq!(
+            widest(quote!(
+                fn a(&self) {}
+            )),
+            ""
+        );
+        assert_eq!(
+            widest(quote!(
+                pub(super) fn a(&self) {}
+                fn b(&self) {}
+            )),
+            "pub (super)"
+        );
+        assert_eq!(
+            widest(quote!(
+                pub(in a::b) fn a(&self) {}
+                pub(super) fn b(&self) {}
+            )),
+            "pub (in a :: b)",
+        );
+        assert_eq!(
+            widest(quote!(
+                pub(crate) fn a(&self) {}
+                pub(in a::b) fn b(&self) {}
+            )),
+            "pub (crate)",
+        );
+        assert_eq!(
+            widest(quote!(
+                pub(crate) fn a(&self) {}
+                pub fn b(&self) {}
+            )),
+            "pub"
+        );
+    }
+
+    #[test]
+    fn the_position_of_a_method_counts_the_conditional_ones_before_it() {
+        let config = config(quote! {
+            fn a(&self) {}
+            #[cfg(x)] #[cfg(y)] fn b(&self) {}
+            fn c(&self) {}
+        });
+        assert_eq!(index(&config.methods[..1]).to_string(), "1usize");
+        let expected = quote!(1usize + ::core::cfg!(all(x, y)) as ::core::primitive::usize);
+        assert_eq!(index(&config.methods[..2]).to_string(), expected.to_string());
+    }
+
+    #[test]
+    fn the_handle_documents_its_methods_even_where_the_user_did_not() {
+        let text = |methods| {
+            let config = config(methods);
+            docs(&config, &config.methods[0]).to_string()
+        };
+        let bare = text(quote!(
+            fn r#type(&self) {}
+        ));
+        assert!(bare.contains("Calls `Counter::type` in the actor's process."), "{bare}");
+        assert!(bare.contains("# Errors"), "{bare}");
+        let documented = text(quote! {
+            /// Takes.
+            ///
+            /// # Errors
+            /// If there is nothing.
+            fn take(&mut self) {}
+        });
+        assert_eq!(documented.matches("# Errors").count(), 1, "{documented}");
+        assert!(!documented.contains("Calls"), "{documented}");
+    }
 }

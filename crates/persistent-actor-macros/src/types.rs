@@ -120,3 +120,53 @@ pub(crate) fn without_self(tokens: TokenStream, actor: &Path) -> TokenStream {
     };
     tokens.into_iter().flat_map(replace).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use quote::quote;
+    use syn::parse_quote;
+
+    use super::*;
+
+    fn described(ty: ReturnType) -> String {
+        match output(&ty) {
+            Ok(Output::Plain(ty)) => ty.to_string(),
+            Ok(Output::Fallible { ok, err }) => format!("{ok} or {err}"),
+            Err(error) => format!("error: {error}"),
+        }
+    }
+
+    #[test]
+    fn a_result_is_told_by_its_name_and_its_two_parameters() {
+        assert_eq!(described(parse_quote!()), "()");
+        assert_eq!(described(parse_quote!(-> Vec<u8>)), "Vec < u8 >");
+        assert_eq!(described(parse_quote!(-> Result<(), E>)), "() or E");
+        assert_eq!(described(parse_quote!(-> (::std::result::Result<A, B>))), "A or B");
+        assert_eq!(described(parse_quote!(-> Option<Result<A, B>>)), "Option < Result < A , B > >");
+        for alias in [parse_quote!(-> io::Result<A>), parse_quote!(-> fmt::Result)] {
+            assert!(described(alias).contains("alias"));
+        }
+    }
+
+    #[test]
+    fn references_are_found_at_any_depth_with_advice_for_each() {
+        let check = |ty: Type| {
+            let error = check_sendable(&ty, "take").err();
+            error.into_iter().flatten().map(|error| error.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(check(parse_quote!(Vec<(String, u8)>)), Vec::<String>::new());
+        assert_eq!(check(parse_quote!(&(u8, u8))), ["take the value itself"]);
+        assert_eq!(
+            check(parse_quote!((Option<&str>, [&[u8]; 2], impl Fn()))),
+            ["take `String`", "take a `Vec`", "take a concrete type"],
+        );
+    }
+
+    #[test]
+    fn self_becomes_the_actors_type_at_any_depth() {
+        let tokens = quote!((Vec<Self>, [u8; { Self::N }], Selfish));
+        let replaced = without_self(tokens, &parse_quote!(a::Counter));
+        let expected = quote!((Vec<a::Counter>, [u8; { a::Counter::N }], Selfish));
+        assert_eq!(replaced.to_string(), expected.to_string());
+    }
+}

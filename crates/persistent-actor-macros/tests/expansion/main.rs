@@ -30,6 +30,7 @@ pub fn init() {
 
 /// What the expansions refer to.
 pub mod __private {
+    use std::future::{Future, ready};
     use std::marker::PhantomData;
     use std::sync::{Arc, Mutex};
 
@@ -72,9 +73,17 @@ pub mod __private {
             change(&mut self.0.lock().expect("no method panicked before"))
         }
 
-        /// A call: arguments and reply go through the codec, as between processes.
-        #[expect(clippy::unused_async, reason = "the real one waits for the actor's process")]
-        pub(crate) async fn call<Args: Serialize, T: DeserializeOwned, E: DeserializeOwned>(
+        /// A call: arguments and reply go through the codec, as between processes. The future
+        /// borrows nothing.
+        pub(crate) fn call<Args: Serialize, T: DeserializeOwned, E: DeserializeOwned>(
+            &self,
+            method: usize,
+            args: &Args,
+        ) -> impl Future<Output = Result<T, CallError<E>>> + use<A, Args, T, E> {
+            ready(self.run(method, args))
+        }
+
+        fn run<Args: Serialize, T: DeserializeOwned, E: DeserializeOwned>(
             &self,
             method: usize,
             args: &Args,
