@@ -110,17 +110,19 @@ fn actor_type(item: &ItemImpl) -> Result<(Path, Ident)> {
 }
 
 /// Constants and types have nothing to save.
-fn no_safe_state(item: &ImplItem) -> Result<()> {
+fn no_safe_state(item: &mut ImplItem) -> Result<()> {
     let attrs = match item {
-        ImplItem::Const(item) => &item.attrs,
-        ImplItem::Type(item) => &item.attrs,
-        ImplItem::Macro(item) => &item.attrs,
+        ImplItem::Const(item) => &mut item.attrs,
+        ImplItem::Type(item) => &mut item.attrs,
+        ImplItem::Macro(item) => &mut item.attrs,
         _ => return Ok(()),
     };
-    match attrs.iter().find(|attr| safe_state::is_safe_state(attr)) {
-        Some(attr) => Err(Error::new_spanned(attr, "`#[safe_state]` goes on a method")),
-        None => Ok(()),
-    }
+    let Some(attr) = attrs.iter_mut().find(|attr| safe_state::is_safe_state(attr)) else {
+        return Ok(());
+    };
+    let error = Error::new_spanned(&*attr, "`#[safe_state]` goes on a method");
+    safe_state::mark_seen(attr);
+    Err(error)
 }
 
 /// Reads one function; `None` when it has no `self` and is left alone.

@@ -8,7 +8,7 @@ use syn::ext::IdentExt;
 use syn::{Attribute, Error, Expr, Ident, ItemImpl, Lit, Meta, Path, Type, Visibility};
 
 use crate::config::{Config, Method};
-use crate::safe_state::Attr;
+use crate::safe_state::{Attr, code_span};
 use crate::types::{Output, without_self};
 
 /// Expands `#[actor]`.
@@ -73,27 +73,8 @@ fn method_entry(method: &Method) -> TokenStream {
         Some(saves) => quote!(::core::option::Option::Some(&[#(#saves),*])),
         None => quote!(::core::option::Option::None),
     };
-    let types = method.args.iter().map(|(_, ty)| ty);
-    let values: Vec<Ident> = (0..method.args.len()).map(|i| format_ident!("arg{i}")).collect();
-    let decode = match values.as_slice() {
-        [] => quote!(#private::decode::<()>(args)?;),
-        _ => quote!(let (#(#values,)*) = #private::decode::<(#(#types,)*)>(args)?;),
-    };
-    let ident = &method.ident;
-    let call = quote!(Self::#ident(actor, #(#values),*));
-    let outcome = match method.output {
-        Output::Plain(_) => quote!(#private::Outcome::Returned(#private::encode(&#call)?)),
-        Output::Fallible { .. } => quote! {
-            match #call {
-                ::core::result::Result::Ok(value) => {
-                    #private::Outcome::Returned(#private::encode(&value)?)
-                }
-                ::core::result::Result::Err(error) => {
-                    #private::Outcome::Failed(#private::encode(&error)?)
-                }
-            }
-        },
-    };
+    let decode = decode_args(method);
+    let outcome = outcome(method);
     quote! {
         #(#[cfg(#cfgs)])*
         #private::Method {
@@ -107,11 +88,59 @@ fn method_entry(method: &Method) -> TokenStream {
     }
 }
 
+/// The names that the arguments of a call have in the expansion.
+fn arg_names(method: &Method) -> Vec<Ident> {
+    (0..method.args.len()).map(|i| format_ident!("arg{i}")).collect()
+}
+
+/// Decodes the arguments; if their types cannot be decoded, the error points at the method.
+fn decode_args(method: &Method) -> TokenStream {
+    let private = private();
+    let span = code_span(method.ident.span());
+    let types = method.args.iter().map(|(_, ty)| ty);
+    match arg_names(method).as_slice() {
+        [] => quote!(#private::decode::<()>(args)?;),
+        names => {
+            let decode = quote_spanned!(span=> #private::decode::<(#(#types,)*)>(args));
+            quote!(let (#(#names,)*) = #decode?;)
+        }
+    }
+}
+
+/// Runs the method and encodes what came of it.
+fn outcome(method: &Method) -> TokenStream {
+    let private = private();
+    let (ident, args) = (&method.ident, arg_names(method));
+    let span = code_span(ident.span());
+    let call = quote!(Self::#ident(actor, #(#args),*));
+    let encode = |value| quote_spanned!(span=> #private::encode(&#value));
+    match method.output {
+        Output::Plain(_) => {
+            let encode = encode(call);
+            quote!(#private::Outcome::Returned(#encode?))
+        }
+        Output::Fallible { .. } => {
+            let (encode_ok, encode_err) = (encode(quote!(value)), encode(quote!(error)));
+            quote! {
+                match #call {
+                    ::core::result::Result::Ok(value) => {
+                        #private::Outcome::Returned(#encode_ok?)
+                    }
+                    ::core::result::Result::Err(error) => {
+                        #private::Outcome::Failed(#encode_err?)
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn save(attributes: &[Attr]) -> TokenStream {
     let private = private();
     let arms = attributes.iter().enumerate().map(|(index, attr)| {
         let field = &attr.field;
-        let encode = quote_spanned!(attr.span()=> #private::encode(&self.#field));
+        // Both methods say `(*self)`: the compiler then reports a name that is no field once.
+        let encode = quote_spanned!(attr.code_span()=> #private::encode(&(*self).#field));
         quote!(#index => #encode,)
     });
     quote! {
@@ -134,10 +163,10 @@ fn load(attributes: &[Attr]) -> TokenStream {
     let private = private();
     let arms = attributes.iter().enumerate().map(|(index, attr)| {
         let field = &attr.field;
-        let decode = quote_spanned!(attr.span()=> #private::decode(value));
+        let decode = quote_spanned!(attr.code_span()=> #private::decode(value));
         quote! {
             #index => {
-                self.#field = #decode?;
+                (*self).#field = #decode?;
                 ::core::result::Result::Ok(())
             }
         }
@@ -220,7 +249,9 @@ fn handle_method(config: &Config, position: usize) -> TokenStream {
     let index = index(&config.methods[..position]);
     let names: Vec<&Ident> = method.args.iter().map(|(name, _)| name).collect();
     let types = method.args.iter().map(|(_, ty)| for_handle(ty, &config.actor));
+    let span = code_span(ident.span());
     let values = if names.is_empty() { quote!(()) } else { quote!((#(#names,)*)) };
+    let call = quote_spanned!(span=> self.0.call(#index, &#values));
     let returns = match &method.output {
         Output::Plain(ty) => {
             let ty = without_self(ty.clone(), &config.actor);
@@ -238,7 +269,7 @@ fn handle_method(config: &Config, position: usize) -> TokenStream {
         #docs
         #vis async fn #ident(&self, #(#names: #types),*) -> ::core::result::Result<#returns> {
             // The arguments go before the wait begins: they may be large.
-            let reply = self.0.call(#index, &#values);
+            let reply = #call;
             reply.await
         }
     }

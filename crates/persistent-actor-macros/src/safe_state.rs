@@ -20,15 +20,24 @@ pub(crate) struct Attr {
 }
 
 impl Attr {
-    /// Where the name was written. Code with this span still means what the macro means by it,
-    /// even when the name comes out of a `macro_rules`.
-    pub(crate) fn span(&self) -> Span {
-        let span = match &self.field {
+    /// Where the name was written.
+    fn span(&self) -> Span {
+        match &self.field {
             Member::Named(field) => field.span(),
             Member::Unnamed(index) => index.span,
-        };
-        span.resolved_at(Span::call_site())
+        }
     }
+
+    /// A span for code at the name: errors in the code point there.
+    pub(crate) fn code_span(&self) -> Span {
+        code_span(self.span())
+    }
+}
+
+/// The place of `span` for code of ours: its names mean what they mean to the macro, even when
+/// the place comes out of a `macro_rules`.
+pub(crate) fn code_span(span: Span) -> Span {
+    span.resolved_at(Span::call_site())
 }
 
 /// Whether this is a `#[safe_state]`, under any path.
