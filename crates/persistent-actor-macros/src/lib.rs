@@ -8,6 +8,7 @@
 
 mod config;
 mod expand;
+mod handle;
 mod main_fn;
 mod safe_state;
 mod types;

@@ -21,23 +21,12 @@ pub(crate) struct Attr {
 
 impl Attr {
     /// Where the name was written.
-    fn span(&self) -> Span {
+    pub(crate) fn span(&self) -> Span {
         match &self.field {
             Member::Named(field) => field.span(),
             Member::Unnamed(index) => index.span,
         }
     }
-
-    /// A span for code at the name: errors in the code point there.
-    pub(crate) fn code_span(&self) -> Span {
-        code_span(self.span())
-    }
-}
-
-/// The place of `span` for code of ours: its names mean what they mean to the macro, even when
-/// the place comes out of a `macro_rules`.
-pub(crate) fn code_span(span: Span) -> Span {
-    span.resolved_at(Span::call_site())
 }
 
 /// Whether this is a `#[safe_state]`, under any path.

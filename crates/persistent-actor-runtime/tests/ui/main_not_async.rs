@@ -1,0 +1,2 @@
+#[persistent_actor_runtime::main]
+fn main() {}
