@@ -1,0 +1,259 @@
+//! What was typed: the command line as clap parses it. What it means is [`crate::scenario`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use persistent_actor::Durability;
+
+/// The longest delay of a call: one day, in milliseconds.
+pub const MAX_DELAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The most actors of one run; each is a process of its own.
+pub const MAX_ACTORS: u64 = 10_000;
+
+/// The most rounds of one run.
+pub const MAX_ROUNDS: u64 = 1_000_000;
+
+/// What persistent actors cost, and what a crash does to them.
+///
+/// Actors pass a value along a chain and back, each adding it to its own state; the time of all
+/// rounds is measured and the final states are compared with the right ones. With --failure
+/// some actors are killed while they work.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bench-persistent-actor",
+    version,
+    term_width = 100,
+    infer_long_args = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Exit codes: 0 done; 1 the state is wrong although it was to be kept safe, or the \
+                  run failed; 2 wrong usage."
+)]
+pub struct Cli {
+    /// Something else than a run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What can be done besides running the benchmark.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Draw the run time relative to safe_actor without failure, as SVG and PNG.
+    Plot(PlotArgs),
+    /// Print the run time relative to safe_actor without failure, per delay.
+    Table(TableArgs),
+    /// Measure what the machine allows side by side with what a call costs.
+    Floors(FloorsArgs),
+    /// Answer what comes in on standard input, a socket; the other side of a floor.
+    #[command(hide = true)]
+    Echo,
+}
+
+/// The flags of a run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Amount of milliseconds to delay actor method execution.
+    #[arg(long, required = true, allow_negative_numbers = true, value_parser = milliseconds)]
+    pub delay_ms: Option<u64>,
+
+    /// Kill actors during execution [default: false].
+    #[arg(long)]
+    pub failure: bool,
+
+    /// Enable large actor state: 10 MiB instead of one integer [default: false].
+    #[arg(long)]
+    pub large: bool,
+
+    /// Number of actors to run.
+    #[arg(long, default_value = "20", allow_negative_numbers = true, value_parser = actors)]
+    pub num_actors: u64,
+
+    /// Number of actors to kill when --failure is specified.
+    #[arg(long, default_value = "3", allow_negative_numbers = true, value_parser = kills)]
+    pub num_actors_kill: u64,
+
+    /// Number of rounds to run the code.
+    #[arg(long, default_value = "20", allow_negative_numbers = true, value_parser = rounds)]
+    pub num_rounds: u64,
+
+    /// Append the result to this CSV file [default: none].
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Keep the actors' state safe: exactly once, whatever is killed [default: false].
+    #[arg(long)]
+    pub safe_state: bool,
+
+    /// Write a timeline for Perfetto or chrome://tracing to this file [default: none].
+    #[arg(long, value_name = "FILE")]
+    pub timeline: Option<PathBuf>,
+
+    /// What the safe state survives: the death of processes, or power loss as well.
+    #[arg(long, value_enum, default_value_t = Level::Power, help_heading = "Further options")]
+    pub durability: Level,
+
+    /// Keep the state in this new or empty directory [default: a temporary one, removed at the
+    /// end].
+    #[arg(long, value_name = "DIR", help_heading = "Further options")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Write all figures of the run to this JSON file [default: none].
+    #[arg(long, value_name = "FILE", help_heading = "Further options")]
+    pub json: Option<PathBuf>,
+
+    /// Print the final state and the duration alone, and no progress [default: false].
+    #[arg(long, help_heading = "Further options")]
+    pub quiet: bool,
+
+    /// Seed of the random moments at which actors are killed.
+    #[arg(
+        long,
+        default_value = "0",
+        allow_negative_numbers = true,
+        value_parser = seed,
+        help_heading = "Further options"
+    )]
+    pub seed: u64,
+
+    /// Kill the actor that is being called, at this many random calls.
+    #[arg(long, hide = true, conflicts_with = "failure", value_parser = rounds)]
+    pub kill_busy: Option<u64>,
+
+    /// Run calls again that were committed, to show that the verification notices.
+    #[arg(long, hide = true)]
+    pub without_dedup: bool,
+}
+
+/// The durability levels of a safe state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// Survives the death of processes.
+    Process,
+    /// Survives power loss.
+    Power,
+}
+
+impl From<Level> for Durability {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Process => Self::Process,
+            Level::Power => Self::Power,
+        }
+    }
+}
+
+/// The flags of `plot`.
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// CSV files with at least the columns system, large, delay_ms, duration, failure.
+    #[arg(required = true, value_name = "CSV")]
+    pub csv: Vec<PathBuf>,
+
+    /// Where to put the plots [default: beside each CSV file].
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+
+    /// A line under each title, such as the machine [default: none].
+    #[arg(long, value_name = "TEXT")]
+    pub subtitle: Option<String>,
+}
+
+/// The flags of `table`.
+#[derive(Debug, Args)]
+pub struct TableArgs {
+    /// A CSV file with at least the columns system, large, delay_ms, duration, failure.
+    #[arg(value_name = "CSV")]
+    pub csv: PathBuf,
+}
+
+/// The flags of `floors`.
+#[derive(Debug, Args)]
+pub struct FloorsArgs {
+    /// Print JSON instead of a table [default: false].
+    #[arg(long)]
+    pub json: bool,
+
+    /// How often each thing is measured in turn with the others.
+    #[arg(long, default_value = "9", allow_negative_numbers = true, value_parser = repeats)]
+    pub repeats: u64,
+
+    /// A directory on the disk to be measured [default: the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+fn milliseconds(text: &str) -> Result<u64, String> {
+    whole(text, "milliseconds", 0, MAX_DELAY_MS)
+}
+
+fn actors(text: &str) -> Result<u64, String> {
+    whole(text, "actors", 1, MAX_ACTORS)
+}
+
+fn kills(text: &str) -> Result<u64, String> {
+    whole(text, "actors", 0, MAX_ACTORS)
+}
+
+fn rounds(text: &str) -> Result<u64, String> {
+    whole(text, "rounds", 0, MAX_ROUNDS)
+}
+
+fn repeats(text: &str) -> Result<u64, String> {
+    whole(text, "repeats", 1, 1000)
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    whole(text, "no unit", 0, u64::MAX).map_err(|error| error.replace(" of no unit", ""))
+}
+
+fn whole(text: &str, unit: &str, min: u64, max: u64) -> Result<u64, String> {
+    text.parse()
+        .ok()
+        .filter(|value| (min..=max).contains(value))
+        .ok_or_else(|| format!("expected a whole number of {unit} from {min} to {max}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_unambiguous_prefix_of_a_flag_is_accepted() {
+        let cli = Cli::parse_from(["bench", "--delay=10", "--safe", "--fail", "--out=a.csv"]);
+        assert!(cli.run.safe_state && cli.run.failure);
+        assert_eq!(cli.run.output, Some(PathBuf::from("a.csv")));
+        assert!(Cli::try_parse_from(["bench", "--delay=10", "--s"]).is_err(), "ambiguous");
+    }
+
+    #[test]
+    fn a_flag_that_is_the_beginning_of_another_is_still_itself() {
+        let cli = Cli::parse_from(["bench", "--delay-ms", "0", "--num-actors", "7"]);
+        assert_eq!((cli.run.num_actors, cli.run.num_actors_kill), (7, 3));
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_prototype() {
+        let run = Cli::parse_from(["bench", "--delay-ms=10"]).run;
+        assert_eq!(run.delay_ms, Some(10));
+        assert_eq!((run.num_actors, run.num_actors_kill, run.num_rounds), (20, 3, 20));
+        assert!(!run.failure && !run.large && !run.safe_state);
+        assert!(run.output.is_none() && run.timeline.is_none());
+        assert_eq!(run.durability, Level::Power);
+    }
+
+    #[test]
+    fn a_subcommand_needs_no_delay() {
+        let cli = Cli::parse_from(["bench", "plot", "a.csv"]);
+        assert!(matches!(cli.command, Some(Command::Plot(_))));
+    }
+}

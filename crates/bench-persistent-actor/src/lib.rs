@@ -1,0 +1,27 @@
+//! `bench-persistent-actor`: what persistent actors cost, and what a crash does to them.
+//!
+//! The modules are a pipeline: [`cli`] (what was typed) → [`scenario`] (what is meant) →
+//! [`workload`] (runs it on the actors of [`actors`], killed by [`faults`], judged by [`chain`]
+//! and [`verification`]) → [`measurement`] (what was found) → [`export`], [`output`], [`plot`].
+//! [`floors`] measures what the machine allows.
+
+pub mod actors;
+pub mod app;
+pub mod chain;
+pub mod cli;
+pub mod export;
+pub mod faults;
+pub mod floors;
+pub mod measurement;
+pub mod member;
+pub mod notes;
+pub mod output;
+pub mod plot;
+pub mod progress;
+pub mod recorder;
+pub mod scenario;
+pub mod signals;
+pub mod state_dir;
+pub mod timer;
+pub mod verification;
+pub mod workload;

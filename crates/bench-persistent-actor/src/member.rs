@@ -1,0 +1,115 @@
+//! [`Member`]: an actor of the chain as the workload sees it, small or large.
+
+use std::future::Future;
+
+use persistent_actor_runtime::{Bytes, CallError, Integer, Node, SpawnError};
+
+use crate::actors::{LARGE_BYTES, LargeActor, LargeActorHandle, SmallActor, SmallActorHandle};
+use crate::chain::Number;
+
+/// The result of a call to an actor.
+pub type Reply<T> = Result<T, CallError>;
+
+/// An actor of the chain.
+pub trait Member: Clone + Send + Sync + 'static {
+    /// What travels along the chain.
+    type Value: Clone + Send + Sync + 'static;
+    /// What a value amounts to.
+    type Number: Number;
+
+    /// Starts an actor and waits until it is ready.
+    fn spawn(node: &Node, name: String) -> impl Future<Output = Result<Self, SpawnError>> + Send;
+    /// Reads the state.
+    fn get_data(&self) -> impl Future<Output = Reply<Self::Value>> + Send;
+    /// Adds `arg` to the state after a delay; the reply is the state.
+    fn process(
+        &self,
+        delay_ms: u64,
+        arg: Self::Value,
+    ) -> impl Future<Output = Reply<Self::Value>> + Send;
+    /// Kills the actor's process.
+    fn kill(&self) -> impl Future<Output = Reply<()>> + Send;
+
+    /// What the value amounts to, at a glance: of an array the first byte. A flaw elsewhere in
+    /// the array stays in the state, where [`Member::examine`] finds it.
+    fn number(value: &Self::Value) -> Self::Number;
+    /// What the value amounts to, all of it looked at; `None` for an array of mixed bytes or of
+    /// another length.
+    fn examine(value: &Self::Value) -> Option<Self::Number>;
+}
+
+impl Member for SmallActorHandle {
+    type Value = Integer;
+    type Number = Integer;
+
+    async fn spawn(node: &Node, name: String) -> Result<Self, SpawnError> {
+        node.actor::<SmallActor>(name).spawn().await
+    }
+
+    async fn get_data(&self) -> Reply<Integer> {
+        self.get_data().await
+    }
+
+    async fn process(&self, delay_ms: u64, arg: Integer) -> Reply<Integer> {
+        self.process(delay_ms, arg).await
+    }
+
+    async fn kill(&self) -> Reply<()> {
+        (**self).kill().await
+    }
+
+    fn number(value: &Integer) -> Integer {
+        value.clone()
+    }
+
+    fn examine(value: &Integer) -> Option<Integer> {
+        Some(value.clone())
+    }
+}
+
+impl Member for LargeActorHandle {
+    type Value = Bytes;
+    type Number = u8;
+
+    async fn spawn(node: &Node, name: String) -> Result<Self, SpawnError> {
+        node.actor::<LargeActor>(name).spawn().await
+    }
+
+    async fn get_data(&self) -> Reply<Bytes> {
+        self.get_data().await
+    }
+
+    async fn process(&self, delay_ms: u64, arg: Bytes) -> Reply<Bytes> {
+        self.process(delay_ms, arg).await
+    }
+
+    async fn kill(&self) -> Reply<()> {
+        (**self).kill().await
+    }
+
+    fn number(value: &Bytes) -> u8 {
+        value.first().copied().unwrap_or_default()
+    }
+
+    fn examine(value: &Bytes) -> Option<u8> {
+        let first = *value.first()?;
+        (value.len() == LARGE_BYTES && value.iter().all(|&byte| byte == first)).then_some(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_is_examined_to_its_last_byte() {
+        let fives = Bytes::build(LARGE_BYTES, |out| out.fill(5));
+        assert_eq!(LargeActorHandle::examine(&fives), Some(5));
+        let flawed = Bytes::build(LARGE_BYTES, |out| {
+            out.fill(5);
+            out[LARGE_BYTES - 1] = 6;
+        });
+        assert_eq!(LargeActorHandle::examine(&flawed), None);
+        assert_eq!(LargeActorHandle::examine(&Bytes::from(vec![5; 3])), None, "too short");
+    }
+}

@@ -1,0 +1,45 @@
+//! What is said while a run goes on: progress and notes, on standard error.
+
+use std::io::Write;
+
+use indicatif::ProgressBar;
+
+use crate::progress;
+
+/// The run's voice; silent when quiet.
+#[derive(Debug)]
+pub struct Notes {
+    bar: ProgressBar,
+    quiet: bool,
+}
+
+impl Notes {
+    /// For a run of so many calls.
+    pub fn new(calls: u64, quiet: bool) -> Self {
+        Self { bar: progress::bar(calls, quiet), quiet }
+    }
+
+    /// One more call is done.
+    pub fn call_done(&self) {
+        if !self.bar.is_hidden() {
+            self.bar.inc(1);
+        }
+    }
+
+    /// Prints a line.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| print(text));
+        }
+    }
+
+    /// Takes the progress bar away.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Prints a line on standard error. With that gone there is nobody left to tell.
+pub fn print(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,214 @@
+//! The figure: task duration against relative run time, both logarithmic.
+
+use crate::plot::data::Series;
+use crate::plot::scale::{LogScale, label, range, ticks};
+use crate::plot::svg::{Anchor, Font, Svg};
+use crate::plot::table;
+
+const WIDTH: f64 = 720.0;
+const HEIGHT: f64 = 460.0;
+const LEFT: f64 = 74.0;
+const RIGHT: f64 = 24.0;
+const TOP: f64 = 112.0;
+const BOTTOM: f64 = 58.0;
+
+const INK: &str = "#222222";
+const FAINT: &str = "#666666";
+const GRID: &str = "#e4e4e4";
+
+/// Below this range the noise of a run would fill the picture.
+const LEAST_RANGE: (f64, f64) = (0.8, 1.25);
+
+/// From so many different delays on, their ticks are round numbers instead of the delays.
+const MAX_DELAY_TICKS: usize = 9;
+
+/// How a series looks. Colours after Okabe and Ito ("Color Universal Design", 2008), which
+/// people with any colour vision can tell apart; marker and dashes differ as well.
+struct Style {
+    colour: &'static str,
+    dashes: &'static str,
+    marker: Marker,
+}
+
+#[derive(Clone, Copy)]
+enum Marker {
+    Disc,
+    Ring,
+    Square,
+    Triangle,
+    Diamond,
+}
+
+const STYLES: [Style; 6] = [
+    Style { colour: "#0072B2", dashes: "", marker: Marker::Disc },
+    Style { colour: "#56B4E9", dashes: "7 4", marker: Marker::Ring },
+    Style { colour: "#D55E00", dashes: "", marker: Marker::Square },
+    Style { colour: "#E69F00", dashes: "7 4", marker: Marker::Triangle },
+    Style { colour: "#009E73", dashes: "", marker: Marker::Diamond },
+    Style { colour: "#CC79A7", dashes: "2 3", marker: Marker::Ring },
+];
+
+fn font(size: f64, weight: u32, colour: &'static str, anchor: Anchor) -> Font {
+    Font { size, weight, colour, anchor }
+}
+
+/// The figure of one size of state, as SVG.
+pub fn relative_times(series: &[Series], large: bool, subtitle: &str) -> String {
+    let delays = delays(series);
+    let values = series.iter().flat_map(|s| s.points.iter().map(|point| point.relative));
+    let y_range = range(values, 1.06, LEAST_RANGE);
+    let x_range = range(delays.iter().copied(), 1.25, (f64::INFINITY, 0.0));
+    let x = LogScale::new(x_range, (LEFT, WIDTH - RIGHT));
+    let y = LogScale::new(y_range, (HEIGHT - BOTTOM, TOP));
+    let mut svg = Svg::new(WIDTH, HEIGHT);
+    title(&mut svg, large, subtitle);
+    axes(&mut svg, &x, &y, &x_ticks(&delays, x_range), &ticks(y_range.0, y_range.1));
+    for (series, style) in series.iter().zip(STYLES.iter().cycle()) {
+        draw_series(&mut svg, series, style, &x, &y);
+    }
+    legend(&mut svg, series);
+    svg.finish()
+}
+
+fn delays(series: &[Series]) -> Vec<f64> {
+    let all = series.iter().flat_map(|s| s.points.iter().map(|point| point.delay_ms));
+    let mut delays: Vec<f64> = all.filter(|delay| *delay > 0.0).collect();
+    delays.sort_by(f64::total_cmp);
+    delays.dedup();
+    delays
+}
+
+fn x_ticks(delays: &[f64], (low, high): (f64, f64)) -> Vec<f64> {
+    if delays.len() <= MAX_DELAY_TICKS { delays.to_vec() } else { ticks(low, high) }
+}
+
+fn title(svg: &mut Svg, large: bool, subtitle: &str) {
+    let size = if large { "Large actor state" } else { "Small actor state" };
+    svg.text((LEFT, 30.0), font(18.0, 500, INK, Anchor::Start), 0.0, size);
+    let what = "Run time relative to safe_actor without failure";
+    let what = match subtitle {
+        "" => what.to_owned(),
+        subtitle => format!("{what} · {subtitle}"),
+    };
+    svg.text((LEFT, 50.0), font(13.0, 400, FAINT, Anchor::Start), 0.0, &what);
+}
+
+fn axes(svg: &mut Svg, x: &LogScale, y: &LogScale, x_ticks: &[f64], y_ticks: &[f64]) {
+    let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
+    let grid = format!(r#"stroke="{GRID}" stroke-width="1""#);
+    for &tick in x_ticks.iter().filter(|tick| x.contains(**tick)) {
+        let at = x.position(tick);
+        svg.line((at, TOP), (at, bottom), &grid);
+        svg.text((at, bottom + 20.0), font(13.0, 400, INK, Anchor::Middle), 0.0, &label(tick));
+    }
+    for &tick in y_ticks.iter().filter(|tick| y.contains(**tick)) {
+        let at = y.position(tick);
+        svg.line((LEFT, at), (right, at), &grid);
+        svg.text((LEFT - 9.0, at + 4.5), font(13.0, 400, INK, Anchor::End), 0.0, &label(tick));
+    }
+    let one = y.position(1.0);
+    let dotted = format!(r#"stroke="{INK}" stroke-width="1.3" stroke-dasharray="1.5 4""#);
+    svg.line((LEFT, one), (right, one), &dotted);
+    let frame = format!(r#"stroke="{INK}" stroke-width="1""#);
+    svg.line((LEFT, bottom), (right, bottom), &frame);
+    svg.line((LEFT, TOP), (LEFT, bottom), &frame);
+    let names = font(14.0, 400, INK, Anchor::Middle);
+    svg.text(((LEFT + right) / 2.0, HEIGHT - 14.0), names, 0.0, "Task duration (ms)");
+    svg.text((22.0, (TOP + bottom) / 2.0), names, -90.0, "Relative run time");
+}
+
+fn draw_series(svg: &mut Svg, series: &Series, style: &Style, x: &LogScale, y: &LogScale) {
+    let on_axis = series.points.iter().filter(|point| point.delay_ms > 0.0);
+    let points: Vec<(f64, f64)> =
+        on_axis.map(|point| (x.position(point.delay_ms), y.position(point.relative))).collect();
+    svg.polyline(&points, &stroke(style));
+    for point in points {
+        marker(svg, point, style);
+    }
+}
+
+fn stroke(style: &Style) -> String {
+    let dashes = match style.dashes {
+        "" => String::new(),
+        dashes => format!(r#" stroke-dasharray="{dashes}""#),
+    };
+    format!(r#"stroke="{}" stroke-width="2.2" stroke-linejoin="round"{dashes}"#, style.colour)
+}
+
+fn marker(svg: &mut Svg, (x, y): (f64, f64), style: &Style) {
+    let colour = style.colour;
+    let filled = format!(r##"fill="{colour}" stroke="#ffffff" stroke-width="1""##);
+    let polygon = |corners: &[(f64, f64)]| {
+        let corners: Vec<String> =
+            corners.iter().map(|(dx, dy)| format!("{:.2},{:.2}", x + dx, y + dy)).collect();
+        format!(r#"<polygon points="{}" {filled}/>"#, corners.join(" "))
+    };
+    let shape = match style.marker {
+        Marker::Disc => format!(r#"<circle cx="{x:.2}" cy="{y:.2}" r="5" {filled}/>"#),
+        Marker::Ring => format!(
+            r##"<circle cx="{x:.2}" cy="{y:.2}" r="5" fill="#ffffff" stroke="{colour}" stroke-width="2"/>"##
+        ),
+        Marker::Square => polygon(&[(-4.8, -4.8), (4.8, -4.8), (4.8, 4.8), (-4.8, 4.8)]),
+        Marker::Triangle => polygon(&[(0.0, -6.2), (5.8, 4.4), (-5.8, 4.4)]),
+        Marker::Diamond => polygon(&[(0.0, -6.0), (6.0, 0.0), (0.0, 6.0), (-6.0, 0.0)]),
+    };
+    svg.element(&shape);
+}
+
+/// Two columns above the picture, where no line can run through it.
+fn legend(svg: &mut Svg, series: &[Series]) {
+    for (index, (series, style)) in series.iter().zip(STYLES.iter().cycle()).enumerate() {
+        let x = LEFT + 250.0 * (index / 2) as f64;
+        let y = 72.0 + 20.0 * (index % 2) as f64;
+        svg.polyline(&[(x, y), (x + 34.0, y)], &stroke(style));
+        marker(svg, (x + 17.0, y), style);
+        let at = (x + 43.0, y + 4.5);
+        svg.text(at, font(13.0, 400, INK, Anchor::Start), 0.0, &table::name(series));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plot::data::Point;
+
+    fn series(system: &str, failure: bool, relative: &[f64]) -> Series {
+        let delays = [10.0, 50.0, 100.0, 500.0, 1000.0];
+        let point = |(&relative, delay_ms)| Point { delay_ms, duration_s: 1.0, relative };
+        Series {
+            system: system.to_owned(),
+            failure,
+            wrong: None,
+            points: relative.iter().zip(delays).map(point).collect(),
+        }
+    }
+
+    #[test]
+    fn every_series_is_drawn_and_named_and_stays_inside() {
+        let all = [
+            series("default", false, &[0.9, 0.95, 0.99, 1.0, 1.0]),
+            series("default", true, &[1.2, 1.1, 1.0, 1.0, 1.0]),
+            series("safe_actor", false, &[1.0; 5]),
+            series("safe_actor", true, &[40.0, 3.0, 2.0, 1.1, 1.0]),
+        ];
+        let svg = relative_times(&all, false, "two cores");
+        assert_eq!(svg.matches("<polyline").count(), 2 * all.len());
+        for text in ["Small actor state", "safe_actor, failure", "two cores", "Task duration (ms)"]
+        {
+            assert!(svg.contains(text), "{text}");
+        }
+        let numbers = svg.split(r#"<circle cx=""#).skip(1);
+        for circle in numbers {
+            let x: f64 = circle.split('"').next().unwrap().parse().unwrap();
+            assert!((LEFT..=WIDTH - RIGHT).contains(&x), "{x}");
+        }
+    }
+
+    #[test]
+    fn a_delay_of_zero_is_left_out_instead_of_breaking_the_axis() {
+        let mut one = series("safe_actor", false, &[1.0; 5]);
+        one.points[0].delay_ms = 0.0;
+        let svg = relative_times(&[one], true, "");
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+}

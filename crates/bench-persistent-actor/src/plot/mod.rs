@@ -1,0 +1,117 @@
+//! `plot` and `table`: run time relative to `safe_actor` without failure.
+//!
+//! Works on any CSV file with the columns system, large, delay_ms, duration and failure, those
+//! of the prototype included.
+
+pub mod chart;
+pub mod data;
+pub mod png;
+pub mod scale;
+pub mod svg;
+pub mod table;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::cli::{PlotArgs, TableArgs};
+use crate::notes;
+use crate::plot::data::{Comparison, DataError};
+
+/// A plot or table cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlotError {
+    /// The CSV file cannot be used.
+    #[error("{}: {source}", path.display())]
+    Data {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: DataError,
+    },
+    /// A plot cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The picture cannot be drawn.
+    #[error("cannot draw {}: {reason}", path.display())]
+    Draw {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Standard output is gone.
+    #[error("cannot write to standard output: {0}")]
+    Stdout(#[source] io::Error),
+}
+
+/// Draws each CSV file as `NAME-small.svg`, `NAME-small.png`, `NAME-large.svg` and
+/// `NAME-large.png`, as far as it has such runs.
+///
+/// # Errors
+/// See [`PlotError`].
+pub fn draw_all(args: &PlotArgs) -> Result<(), PlotError> {
+    for path in &args.csv {
+        let comparison = read(path)?;
+        for large in [false, true] {
+            draw(args, path, &comparison, large)?;
+        }
+    }
+    Ok(())
+}
+
+fn draw(args: &PlotArgs, csv: &Path, data: &Comparison, large: bool) -> Result<(), PlotError> {
+    let series = data.series(large);
+    if series.iter().all(|series| series.points.iter().all(|point| point.delay_ms <= 0.0)) {
+        return Ok(());
+    }
+    let subtitle = args.subtitle.as_deref().unwrap_or_default();
+    let svg = chart::relative_times(&series, large, subtitle);
+    let svg_path = plot_path(args, csv, large, "svg");
+    write(&svg_path, svg.as_bytes())?;
+    let png_path = plot_path(args, csv, large, "png");
+    let png =
+        png::render(&svg).map_err(|reason| PlotError::Draw { path: png_path.clone(), reason })?;
+    write(&png_path, &png)?;
+    notes::print(&format!("drew {} and .png", svg_path.display()));
+    Ok(())
+}
+
+fn plot_path(args: &PlotArgs, csv: &Path, large: bool, extension: &str) -> PathBuf {
+    let size = if large { "large" } else { "small" };
+    let stem = csv.file_stem().unwrap_or_default().to_string_lossy();
+    let dir = args.output_dir.as_deref().or(csv.parent()).unwrap_or(Path::new(""));
+    dir.join(format!("{stem}-{size}.{extension}"))
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), PlotError> {
+    fs::write(path, content).map_err(|source| PlotError::Write { path: path.to_owned(), source })
+}
+
+/// Prints the table of relative run times.
+///
+/// # Errors
+/// See [`PlotError`].
+pub fn print_table(args: &TableArgs) -> Result<(), PlotError> {
+    use std::io::Write;
+    let text = table::render(&read(&args.csv)?);
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(PlotError::Stdout(error)),
+        _ => Ok(()),
+    }
+}
+
+fn read(path: &Path) -> Result<Comparison, PlotError> {
+    let wrap = |source| PlotError::Data { path: path.to_owned(), source };
+    let runs = data::read(path).map_err(wrap)?;
+    let comparison = Comparison::of(&runs).map_err(wrap)?;
+    for note in &comparison.notes {
+        notes::print(&format!("note: {}: {note}", path.display()));
+    }
+    Ok(comparison)
+}

@@ -1,0 +1,292 @@
+//! What is meant: the command line, validated, with every file opened that the run will write.
+
+use std::path::{Path, PathBuf};
+
+use persistent_actor::Durability;
+use serde::Serialize;
+
+use crate::chain;
+use crate::cli::RunArgs;
+use crate::export::csv::{CsvError, CsvFile};
+use crate::export::{OutputError, OutputFile};
+use crate::faults::{self, KillPlan};
+use crate::state_dir::{StateDir, StateDirError};
+
+/// The two systems that are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum System {
+    /// Actors whose state is in memory alone: a killed actor starts again from 1.
+    #[serde(rename = "default")]
+    Default,
+    /// Actors with a safe state.
+    #[serde(rename = "safe_actor")]
+    SafeActor,
+}
+
+impl System {
+    /// The name in CSV files: `default` or `safe_actor`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::SafeActor => "safe_actor",
+        }
+    }
+}
+
+/// Which actors are killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kills {
+    /// None.
+    None,
+    /// This many different actors, spread evenly over actors and time (`--failure`).
+    Spread(usize),
+    /// The actor that is being called, at this many random calls.
+    Busy(u64),
+}
+
+/// One run of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// Whether the state is kept safe.
+    pub system: System,
+    /// What the state survives; [`Durability::None`] for [`System::Default`].
+    pub durability: Durability,
+    /// 10 MiB of state instead of an integer.
+    pub large: bool,
+    /// How long each call takes in the actor, in milliseconds.
+    pub delay_ms: u64,
+    /// How many actors, at least one.
+    pub num_actors: usize,
+    /// How many rounds.
+    pub num_rounds: u64,
+    /// Who is killed.
+    pub kills: Kills,
+    /// Seed of all that is random.
+    pub seed: u64,
+    /// Whether committed calls are answered from the ledger; off only to test the verification.
+    pub dedup: bool,
+}
+
+impl Scenario {
+    /// How many calls the run makes.
+    pub fn num_calls(&self) -> u64 {
+        chain::num_calls(self.num_actors, self.num_rounds)
+    }
+
+    /// The time that the run takes if only the delays take time. Seconds.
+    pub fn floor_s(&self) -> f64 {
+        self.num_calls() as f64 * self.delay_ms as f64 / 1000.0
+    }
+
+    /// Whether actors are killed.
+    pub fn failure(&self) -> bool {
+        self.kills != Kills::None
+    }
+
+    /// The kills of the run.
+    pub fn kill_plan(&self) -> KillPlan {
+        match self.kills {
+            Kills::None => Vec::new(),
+            Kills::Spread(n) => faults::spread(self.num_actors, self.num_rounds, n, self.seed),
+            Kills::Busy(n) => faults::busy(self.num_actors, self.num_rounds, n, self.seed),
+        }
+    }
+}
+
+/// Where the results go; all of it is open and writable.
+#[derive(Debug)]
+pub struct Outputs {
+    /// `--output`
+    pub csv: Option<CsvFile>,
+    /// `--json`
+    pub json: Option<OutputFile>,
+    /// `--timeline`
+    pub timeline: Option<OutputFile>,
+    /// `--quiet`
+    pub quiet: bool,
+}
+
+/// The command line asks for something that cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// More kills than actors.
+    #[error(
+        "--num-actors-kill={kills}: cannot kill more actors than there are; expected 0 to \
+         {num_actors}, the value of --num-actors"
+    )]
+    TooManyKills {
+        /// What was asked for.
+        kills: u64,
+        /// How many actors there are.
+        num_actors: u64,
+    },
+    /// A state directory without a safe state.
+    #[error(
+        "--state-dir={}: the default system keeps no state; add --safe-state or leave \
+         --state-dir out",
+        path.display()
+    )]
+    StateDirWithoutSafeState {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The same file for two outputs.
+    #[error("{flags}={}: two outputs cannot share a file", path.display())]
+    SameFile {
+        /// The flags.
+        flags: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// `--output` cannot be used.
+    #[error("--output={}: {source}", path.display())]
+    Csv {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: CsvError,
+    },
+    /// `--json` or `--timeline` cannot be written.
+    #[error("{flag}={}: {source}", path.display())]
+    Output {
+        /// The flag.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: OutputError,
+    },
+    /// The state directory cannot be used.
+    #[error("{flag}={}: {source}", path.display())]
+    StateDir {
+        /// The flag or variable that names it.
+        flag: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: StateDirError,
+    },
+}
+
+/// The run that the flags ask for; nothing on disk is touched.
+///
+/// # Errors
+/// [`UsageError::TooManyKills`], [`UsageError::StateDirWithoutSafeState`].
+pub fn scenario(args: &RunArgs) -> Result<Scenario, UsageError> {
+    if args.failure && args.num_actors_kill > args.num_actors {
+        return Err(UsageError::TooManyKills {
+            kills: args.num_actors_kill,
+            num_actors: args.num_actors,
+        });
+    }
+    if let (Some(path), false) = (&args.state_dir, args.safe_state) {
+        return Err(UsageError::StateDirWithoutSafeState { path: path.clone() });
+    }
+    Ok(Scenario {
+        system: if args.safe_state { System::SafeActor } else { System::Default },
+        durability: if args.safe_state { args.durability.into() } else { Durability::None },
+        large: args.large,
+        delay_ms: args.delay_ms.unwrap_or_default(),
+        num_actors: args.num_actors as usize,
+        num_rounds: args.num_rounds,
+        kills: match args.kill_busy {
+            Some(kills) => Kills::Busy(kills),
+            None if args.failure => Kills::Spread(args.num_actors_kill as usize),
+            None => Kills::None,
+        },
+        seed: args.seed,
+        dedup: !args.without_dedup,
+    })
+}
+
+/// Opens all that the run will write, so that nothing is found out too late.
+///
+/// # Errors
+/// See [`UsageError`]. Files that exist are unharmed.
+pub fn outputs(args: &RunArgs) -> Result<Outputs, UsageError> {
+    refuse_same_file("--output and --json", &args.output, &args.json)?;
+    refuse_same_file("--output and --timeline", &args.output, &args.timeline)?;
+    refuse_same_file("--json and --timeline", &args.json, &args.timeline)?;
+    let csv = args.output.as_deref().map(open_csv).transpose()?;
+    let json = args.json.as_deref().map(|path| open_output("--json", path)).transpose()?;
+    let timeline =
+        args.timeline.as_deref().map(|path| open_output("--timeline", path)).transpose()?;
+    Ok(Outputs { csv, json, timeline, quiet: args.quiet })
+}
+
+fn refuse_same_file(
+    flags: &'static str,
+    a: &Option<PathBuf>,
+    b: &Option<PathBuf>,
+) -> Result<(), UsageError> {
+    match a {
+        Some(path) if a == b => Err(UsageError::SameFile { flags, path: path.clone() }),
+        _ => Ok(()),
+    }
+}
+
+fn open_csv(path: &Path) -> Result<CsvFile, UsageError> {
+    CsvFile::open(path).map_err(|source| UsageError::Csv { path: path.to_owned(), source })
+}
+
+fn open_output(flag: &'static str, path: &Path) -> Result<OutputFile, UsageError> {
+    OutputFile::open(path).map_err(|source| UsageError::Output {
+        flag,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The directory for the actors' states.
+///
+/// # Errors
+/// [`UsageError::StateDir`]
+pub fn state_dir(args: &RunArgs) -> Result<StateDir, UsageError> {
+    match &args.state_dir {
+        Some(path) => StateDir::keep(path).map_err(|source| UsageError::StateDir {
+            flag: "--state-dir",
+            path: path.clone(),
+            source,
+        }),
+        None => {
+            let root = std::env::temp_dir();
+            StateDir::temporary(&root).map_err(|source| UsageError::StateDir {
+                flag: "TMPDIR",
+                path: root,
+                source,
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::Parser;
+
+    fn parse(flags: &str) -> Result<Scenario, UsageError> {
+        let flags = std::iter::once("bench").chain(flags.split_whitespace());
+        scenario(&Cli::parse_from(flags).run)
+    }
+
+    #[test]
+    fn the_default_system_has_no_durability() {
+        let scenario = parse("--delay-ms=10 --durability process").unwrap();
+        assert_eq!((scenario.system, scenario.durability), (System::Default, Durability::None));
+        let scenario = parse("--delay-ms=10 --safe-state").unwrap();
+        assert_eq!((scenario.system, scenario.durability), (System::SafeActor, Durability::Power));
+    }
+
+    #[test]
+    fn the_floor_counts_the_calls_alone() {
+        assert_eq!(parse("--delay-ms=10").unwrap().floor_s(), 3.8);
+    }
+
+    #[test]
+    fn kills_are_limited_by_the_actors_only_when_there_is_failure() {
+        assert!(parse("--delay-ms=0 --num-actors=2").is_ok());
+        let error = parse("--delay-ms=0 --num-actors=2 --failure").unwrap_err().to_string();
+        assert!(error.contains("--num-actors-kill=3") && error.contains("0 to 2"), "{error}");
+    }
+}

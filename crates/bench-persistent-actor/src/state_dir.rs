@@ -1,0 +1,200 @@
+//! The directory for the actors' states: kept for the user, or temporary.
+//!
+//! A temporary directory is held by an advisory lock (`flock`) on the directory itself, which
+//! ends with the process however it ends. A run first removes the directories of runs that were
+//! killed: those whose lock nobody holds.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, FlockOperation, access, flock, fstatfs};
+use rustix::io::Errno;
+
+/// Names of temporary directories begin with this.
+const PREFIX: &str = "bench-persistent-actor.";
+
+/// Private to the user.
+const MODE: u32 = 0o700;
+
+/// `f_type` of a file system in memory (statfs(2)).
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+
+/// How often a new temporary directory is tried when another run removes it under our hands.
+const MAX_ATTEMPTS: u32 = 100;
+
+/// A state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateDirError {
+    /// The system refused.
+    #[error("cannot {0} this directory: {1}; expected a directory that you can write")]
+    Io(&'static str, #[source] io::Error),
+    /// Something is in it.
+    #[error(
+        "the directory is not empty (it contains {entry:?}); a run starts from new states: \
+         expected a new or empty directory"
+    )]
+    NotEmpty {
+        /// The first thing in it.
+        entry: String,
+    },
+}
+
+/// A directory for states; a temporary one is removed when the value is dropped.
+#[derive(Debug)]
+pub struct StateDir {
+    /// Where the states go.
+    path: PathBuf,
+    /// Open while the value lives; for a temporary directory it holds the lock.
+    directory: File,
+    /// What to remove at the end.
+    temporary: Option<PathBuf>,
+}
+
+impl StateDir {
+    /// A new or empty directory that is kept.
+    ///
+    /// # Errors
+    /// See [`StateDirError`].
+    pub fn keep(path: &Path) -> Result<Self, StateDirError> {
+        if let Err(error) = fs::DirBuilder::new().mode(MODE).recursive(true).create(path) {
+            return Err(StateDirError::Io("make", error));
+        }
+        let mut entries = fs::read_dir(path).map_err(|error| StateDirError::Io("read", error))?;
+        if let Some(entry) = entries.next() {
+            let entry = entry.map_err(|error| StateDirError::Io("read", error))?;
+            let entry = entry.file_name().to_string_lossy().into_owned();
+            return Err(StateDirError::NotEmpty { entry });
+        }
+        access(path, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| StateDirError::Io("write to", error.into()))?;
+        let directory = File::open(path).map_err(|error| StateDirError::Io("open", error))?;
+        Ok(Self { path: path.to_owned(), directory, temporary: None })
+    }
+
+    /// A directory under `root` that is removed when the value is dropped, or by the next run.
+    ///
+    /// # Errors
+    /// [`StateDirError::Io`]
+    pub fn temporary(root: &Path) -> Result<Self, StateDirError> {
+        remove_abandoned(root);
+        for _ in 0..MAX_ATTEMPTS {
+            let outer = root.join(format!("{PREFIX}{:016x}", rand::random::<u64>()));
+            match fs::DirBuilder::new().mode(MODE).create(&outer) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(StateDirError::Io("make a directory in", error)),
+            }
+            // Between making and locking it, another run may have taken it for abandoned.
+            let Ok(directory) = File::open(&outer) else { continue };
+            if try_lock(&directory)? && is_at(&directory, &outer) {
+                return Ok(Self { path: outer.join("state"), directory, temporary: Some(outer) });
+            }
+        }
+        Err(StateDirError::Io("make a directory in", io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it lies in memory, where nothing survives a power loss.
+    pub fn is_in_memory(&self) -> bool {
+        fstatfs(&self.directory).is_ok_and(|stat| stat.f_type as u64 == TMPFS_MAGIC)
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        if let Some(path) = &self.temporary {
+            // What cannot be removed now is removed by the next run.
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+/// Removes the temporary directories of this user's runs that are over.
+fn remove_abandoned(root: &Path) {
+    let Ok(entries) = fs::read_dir(root) else { return };
+    let user = rustix::process::geteuid().as_raw();
+    for entry in entries.flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && entry.metadata().is_ok_and(|metadata| metadata.uid() == user);
+        if !is_ours {
+            continue;
+        }
+        let Ok(lock) = File::open(entry.path()) else { continue };
+        if matches!(try_lock(&lock), Ok(true)) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn try_lock(directory: &File) -> Result<bool, StateDirError> {
+    match flock(directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(StateDirError::Io("lock", error.into())),
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_directory_is_private_and_goes_away() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = StateDir::temporary(root.path()).unwrap();
+        let outer = dir.path().parent().unwrap().to_owned();
+        assert_eq!(outer.metadata().unwrap().mode() & 0o777, 0o700);
+        fs::create_dir(dir.path()).unwrap();
+        fs::write(dir.path().join("file"), "x").unwrap();
+        drop(dir);
+        assert!(!outer.exists());
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_what_is_in_use_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let abandoned = root.path().join(format!("{PREFIX}0"));
+        fs::create_dir(&abandoned).unwrap();
+        fs::write(abandoned.join("file"), "x").unwrap();
+        let foreign = root.path().join("somebody");
+        fs::create_dir(&foreign).unwrap();
+        let first = StateDir::temporary(root.path()).unwrap();
+        let second = StateDir::temporary(root.path()).unwrap();
+        assert!(!abandoned.exists());
+        let in_use = [&first, &second].map(|dir| dir.path().parent().unwrap().exists());
+        assert!(foreign.exists() && in_use == [true, true]);
+    }
+
+    #[test]
+    fn a_kept_directory_must_be_empty() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("state");
+        let dir = StateDir::keep(&path).unwrap();
+        drop(dir);
+        assert!(path.exists());
+        fs::create_dir(path.join("actor-0")).unwrap();
+        let error = StateDir::keep(&path).unwrap_err();
+        assert!(matches!(error, StateDirError::NotEmpty { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_no_state_directory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(StateDir::keep(file.path()), Err(StateDirError::Io("make", _))));
+    }
+}

@@ -1,0 +1,355 @@
+//! Runs the rounds on real actors, kills some, and compares what they say with the right answer.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use persistent_actor::Durability;
+use persistent_actor::testing::Switches;
+use persistent_actor_runtime::{Error, Node};
+use tokio::task::JoinHandle;
+
+use crate::actors::{LargeActorHandle, SmallActorHandle};
+use crate::chain::{self, Number};
+use crate::faults::Kill;
+use crate::measurement::{Distribution, KillReport, Measurement, median};
+use crate::member::{Member, Reply};
+use crate::notes::Notes;
+use crate::recorder::{Counts, Recorder};
+use crate::scenario::{Kills, Scenario};
+use crate::state_dir::StateDir;
+use crate::verification::{Account, Tally};
+
+/// Below this, a wait is not left to the timer, which ticks in milliseconds.
+const TIMER_TICK: Duration = Duration::from_millis(2);
+
+/// A run could not be completed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] Error),
+    /// The fault injection did not do what it was to do: the run would prove nothing.
+    #[error("{wanted} actors were to be killed, but {died} processes died of SIGKILL")]
+    Kills {
+        /// How many kills there were.
+        wanted: u64,
+        /// How many processes died of it.
+        died: u64,
+    },
+    /// A task of this program died.
+    #[error("a kill was not carried out: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Runs the scenario with its states under `state_dir`.
+///
+/// # Errors
+/// See [`RunError`]. A wrong state is no error but part of the measurement.
+pub async fn run(
+    scenario: &Scenario,
+    state_dir: &StateDir,
+    recorder: &Recorder,
+    notes: &Notes,
+) -> Result<Measurement, RunError> {
+    let node = open_node(scenario, state_dir, recorder)?;
+    let measured = if scenario.large {
+        run_members::<LargeActorHandle>(scenario, &node, recorder, notes).await
+    } else {
+        run_members::<SmallActorHandle>(scenario, &node, recorder, notes).await
+    };
+    node.shutdown().await;
+    measured
+}
+
+fn open_node(
+    scenario: &Scenario,
+    state_dir: &StateDir,
+    recorder: &Recorder,
+) -> Result<Node, RunError> {
+    let recorder = recorder.clone();
+    let builder = Node::builder()
+        .durability(scenario.durability)
+        .switches(Switches { dedup: scenario.dedup, ..Switches::default() })
+        .on_event(move |event| recorder.observe(event));
+    let node = match scenario.durability {
+        Durability::None => builder.in_memory(),
+        _ => builder.open(state_dir.path()),
+    };
+    Ok(node.map_err(Error::from)?)
+}
+
+/// The name of an actor in states, events and timelines.
+fn actor_name(actor: usize) -> String {
+    format!("actor-{actor}")
+}
+
+async fn run_members<M: Member>(
+    scenario: &Scenario,
+    node: &Node,
+    recorder: &Recorder,
+    notes: &Notes,
+) -> Result<Measurement, RunError> {
+    let started_at_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let begin = Instant::now();
+    let mut members = Vec::with_capacity(scenario.num_actors);
+    for actor in 0..scenario.num_actors {
+        members.push(M::spawn(node, actor_name(actor)).await.map_err(Error::from)?);
+    }
+    let startup_s = begin.elapsed().as_secs_f64();
+    let rounds = Rounds::run(scenario, &members, notes).await?;
+    let counts = recorder.counts();
+    check_kills(scenario, &counts)?;
+    let mut states = Vec::with_capacity(members.len());
+    for member in &members {
+        states.push(M::examine(&call(member.get_data()).await?));
+    }
+    let verdict = Verdict::of::<M>(scenario, &rounds.seen, &states);
+    let recoveries = recoveries(&rounds.kills, &counts);
+    log_kills(&rounds.kills, &recoveries, notes);
+    Ok(measurement(scenario, rounds, verdict, &counts, recoveries, started_at_s, startup_s))
+}
+
+/// A call's reply with the error of the whole engine.
+async fn call<T>(reply: impl Future<Output = Reply<T>>) -> Result<T, RunError> {
+    reply.await.map_err(|error| RunError::Engine(Error::from(error)))
+}
+
+/// A kill that was planned must have killed.
+fn check_kills(scenario: &Scenario, counts: &Counts) -> Result<(), RunError> {
+    let wanted = match scenario.kills {
+        Kills::None => 0,
+        Kills::Spread(kills) => kills as u64,
+        // An actor that is killed again while it restarts dies once.
+        Kills::Busy(_) => counts.killed,
+    };
+    if counts.died_of_sigkill == wanted {
+        return Ok(());
+    }
+    Err(RunError::Kills { wanted, died: counts.died_of_sigkill })
+}
+
+/// A state that was seen during the rounds.
+struct Seen<N> {
+    actor: usize,
+    /// What the actor was to add; `None` when its state was read.
+    argument: Option<N>,
+    state: N,
+}
+
+/// A kill and what was seen of it.
+struct KillSeen<N> {
+    kill: Kill,
+    before: Option<N>,
+    after: Option<N>,
+}
+
+/// What all rounds gave.
+struct Rounds<N> {
+    duration: Duration,
+    calls: Vec<Duration>,
+    seen: Vec<Seen<N>>,
+    kills: Vec<KillSeen<N>>,
+}
+
+/// The kills under way.
+type KillTasks<N> = Vec<JoinHandle<Result<KillSeen<N>, RunError>>>;
+
+impl<N: Number> Rounds<N> {
+    async fn run<M>(scenario: &Scenario, members: &[M], notes: &Notes) -> Result<Self, RunError>
+    where
+        M: Member<Number = N>,
+    {
+        let mut plan = scenario.kill_plan().into_iter().peekable();
+        let mut kills = KillTasks::new();
+        let mut calls = Vec::with_capacity(scenario.num_calls() as usize);
+        let mut seen = Vec::with_capacity(calls.capacity() + scenario.num_rounds as usize);
+        let begin = Instant::now();
+        for number in 0..scenario.num_rounds {
+            let round = chain::round(number, members.len());
+            let mut current = call(members[round.source].get_data()).await?;
+            seen.push(Seen { actor: round.source, argument: None, state: M::number(&current) });
+            for actor in round.calls {
+                let reached = calls.len() as u64;
+                while let Some(kill) = plan.next_if(|kill| kill.at_call <= reached) {
+                    let call_time = call_time(scenario, begin.elapsed(), reached);
+                    kills.push(spawn_kill(kill, &members[kill.actor], scenario, call_time));
+                }
+                let argument = Some(M::number(&current));
+                let sent = Instant::now();
+                current = call(members[actor].process(scenario.delay_ms, current)).await?;
+                calls.push(sent.elapsed());
+                seen.push(Seen { actor, argument, state: M::number(&current) });
+                notes.call_done();
+            }
+        }
+        // A run without calls has its kills all the same.
+        for kill in plan {
+            kills.push(spawn_kill(kill, &members[kill.actor], scenario, Duration::ZERO));
+        }
+        let mut done = Vec::with_capacity(kills.len());
+        for kill in kills {
+            done.push(kill.await??);
+        }
+        Ok(Self { duration: begin.elapsed(), calls, seen, kills: done })
+    }
+}
+
+/// How long a call takes, as far as is known.
+fn call_time(scenario: &Scenario, elapsed: Duration, calls: u64) -> Duration {
+    let mean = elapsed.checked_div(u32::try_from(calls).unwrap_or(u32::MAX)).unwrap_or_default();
+    mean.max(Duration::from_millis(scenario.delay_ms))
+}
+
+/// Kills an actor beside the rounds, which go on.
+fn spawn_kill<M: Member>(
+    kill: Kill,
+    member: &M,
+    scenario: &Scenario,
+    call_time: Duration,
+) -> JoinHandle<Result<KillSeen<M::Number>, RunError>> {
+    let member = member.clone();
+    let delay = call_time.mul_f64(kill.part_of_call);
+    let reads = matches!(scenario.kills, Kills::Spread(_));
+    tokio::spawn(async move {
+        let before = read_if(reads, &member).await?;
+        wait(delay).await;
+        call(member.kill()).await?;
+        let after = read_if(reads, &member).await?;
+        Ok(KillSeen { kill, before, after })
+    })
+}
+
+async fn read_if<M: Member>(wanted: bool, member: &M) -> Result<Option<M::Number>, RunError> {
+    match wanted {
+        true => Ok(Some(M::number(&call(member.get_data()).await?))),
+        false => Ok(None),
+    }
+}
+
+/// Waits precisely: the last part by looking at the clock between other tasks.
+async fn wait(delay: Duration) {
+    let end = Instant::now() + delay;
+    if let Some(coarse) = delay.checked_sub(TIMER_TICK) {
+        tokio::time::sleep(coarse).await;
+    }
+    while Instant::now() < end {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The comparison with the right answer.
+struct Verdict {
+    final_states: Vec<String>,
+    diverged: usize,
+    updates: Tally,
+}
+
+impl Verdict {
+    fn of<M: Member>(
+        scenario: &Scenario,
+        seen: &[Seen<M::Number>],
+        states: &[Option<M::Number>],
+    ) -> Self {
+        let right = chain::final_states::<M::Number>(scenario.num_actors, scenario.num_rounds);
+        let diverged = states.iter().zip(&right).filter(|(is, right)| is.as_ref() != Some(right));
+        let mut accounts = vec![Account::<M::Number>::default(); scenario.num_actors];
+        for Seen { actor, argument, state } in seen {
+            match argument {
+                Some(argument) => accounts[*actor].replied(argument, state),
+                None => accounts[*actor].read(state),
+            }
+        }
+        for (account, state) in accounts.iter_mut().zip(states) {
+            // Mixed bytes have no sum; that the actor diverges is counted above.
+            if let Some(state) = state {
+                account.read(state);
+            }
+        }
+        let show = |state: &Option<M::Number>| {
+            state.as_ref().map_or_else(|| "mixed".to_owned(), M::Number::to_string)
+        };
+        Self {
+            diverged: diverged.count(),
+            final_states: states.iter().map(show).collect(),
+            updates: accounts.iter().map(Account::tally).fold(Tally::default(), Tally::plus),
+        }
+    }
+}
+
+/// From each kill to the actor's next reply, in milliseconds.
+fn recoveries<N>(kills: &[KillSeen<N>], counts: &Counts) -> Vec<Option<f64>> {
+    let mut of_actor = counts.recoveries_ns.clone();
+    for times in of_actor.values_mut() {
+        times.reverse();
+    }
+    kills
+        .iter()
+        .map(|seen| of_actor.get_mut(&actor_name(seen.kill.actor))?.pop()?)
+        .map(|ns| ns.map(|ns| ns as f64 / 1e6))
+        .collect()
+}
+
+fn log_kills<N: Number>(kills: &[KillSeen<N>], recoveries: &[Option<f64>], notes: &Notes) {
+    let show = |state: &Option<N>| state.as_ref().map_or_else(|| "not read".into(), N::to_string);
+    for (seen, recovery) in kills.iter().zip(recoveries) {
+        let recovery = match recovery {
+            Some(ms) => format!("next reply after {ms:.2} ms"),
+            None => "no reply after it".to_owned(),
+        };
+        notes.note(&format!(
+            "killed actor {} during call {}: state before {}, after {}; {recovery}",
+            seen.kill.actor,
+            seen.kill.at_call,
+            show(&seen.before),
+            show(&seen.after),
+        ));
+    }
+}
+
+fn measurement<N: Number>(
+    scenario: &Scenario,
+    rounds: Rounds<N>,
+    verdict: Verdict,
+    counts: &Counts,
+    recoveries: Vec<Option<f64>>,
+    started_at_s: u64,
+    startup_s: f64,
+) -> Measurement {
+    let duration_s = rounds.duration.as_secs_f64();
+    let recovered: Vec<f64> = recoveries.iter().copied().flatten().collect();
+    let show = |state: Option<N>| state.map(|state| state.to_string());
+    let kills = rounds.kills.into_iter().zip(recoveries).map(|(seen, recovery_ms)| KillReport {
+        actor: seen.kill.actor,
+        at_call: seen.kill.at_call,
+        before: show(seen.before),
+        after: show(seen.after),
+        recovery_ms,
+    });
+    Measurement {
+        version: env!("CARGO_PKG_VERSION"),
+        started_at_s,
+        system: scenario.system,
+        durability: scenario.durability,
+        large: scenario.large,
+        delay_ms: scenario.delay_ms,
+        num_actors: scenario.num_actors,
+        num_rounds: scenario.num_rounds,
+        failure: scenario.failure(),
+        seed: scenario.seed,
+        optimised: !cfg!(debug_assertions),
+        duration_s,
+        floor_s: scenario.floor_s(),
+        overhead_s: duration_s - scenario.floor_s(),
+        startup_s,
+        calls: rounds.calls.len() as u64,
+        call_us: Distribution::of(rounds.calls.iter().map(|t| t.as_secs_f64() * 1e6).collect()),
+        restarts: counts.restarts,
+        retries: counts.retries,
+        kills: kills.collect(),
+        recovery_ms_median: median(recovered.clone()),
+        recovery_ms_max: recovered.into_iter().max_by(f64::total_cmp),
+        verified: verdict.diverged == 0 && verdict.updates.is_clean(),
+        final_states: verdict.final_states,
+        diverged: verdict.diverged,
+        updates: verdict.updates,
+    }
+}
