@@ -31,6 +31,56 @@ use proc_macro::TokenStream;
 /// The type must implement `Serialize` and `Deserialize`; so must each argument, each returned
 /// value and each field that [`macro@safe_state`] names.
 ///
+/// ```no_run
+/// use persistent_actor_runtime::{CallError, Node, Result, actor, safe_state};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Account {
+///     balance: u64,
+/// }
+///
+/// #[derive(Debug, Serialize, Deserialize)]
+/// struct Overdrawn {
+///     missing: u64,
+/// }
+///
+/// #[actor]
+/// impl Account {
+///     #[safe_state("balance")]
+///     fn deposit(&mut self, amount: u64) -> u64 {
+///         self.balance += amount;
+///         self.balance
+///     }
+///
+///     #[safe_state("balance")]
+///     fn withdraw(&mut self, amount: u64) -> Result<u64, Overdrawn> {
+///         let missing = amount.saturating_sub(self.balance);
+///         self.balance = self.balance.checked_sub(amount).ok_or(Overdrawn { missing })?;
+///         Ok(self.balance)
+///     }
+///
+///     fn balance(&self) -> u64 {
+///         self.balance
+///     }
+/// }
+///
+/// #[persistent_actor_runtime::main]
+/// async fn main() -> Result<()> {
+///     let node = Node::open("state/")?;
+///     let savings: AccountHandle = node.actor::<Account>("savings").spawn().await?;
+///     savings.deposit(10).await?;
+///     match savings.withdraw(25).await {
+///         Err(CallError::Method(Overdrawn { missing })) => println!("{missing} too few"),
+///         Err(error) => println!("no reply: {error:?}"),
+///         Ok(left) => println!("{left} left of it"),
+///     }
+///     savings.kill().await?; // a method of the generic handle
+///     println!("{}", savings.balance().await?); // restarted: still 10
+///     Ok(())
+/// }
+/// ```
+///
 /// # What a method may look like
 ///
 /// Arguments and returned values cross a process boundary, so they are owned values and not
@@ -61,6 +111,36 @@ pub fn actor(args: TokenStream, item: TokenStream) -> TokenStream {
 /// committed values; the error is remembered like a reply. A call that is sent again because a
 /// process died is answered from that record and does not run a second time.
 ///
+/// ```
+/// use persistent_actor_runtime::{Actor, actor, safe_state};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Visits {
+///     total: u64,
+///     last: String,
+///     since_start: u64,
+/// }
+///
+/// #[actor]
+/// impl Visits {
+///     #[safe_state("total", "last")] // `since_start` begins at its initial value again
+///     fn visit(&mut self, name: String) -> u64 {
+///         self.total += 1;
+///         self.since_start += 1;
+///         self.last = name;
+///         self.total
+///     }
+///
+///     #[safe_state("total")]
+///     fn forget(&mut self) {
+///         self.total = 0;
+///     }
+/// }
+///
+/// assert_eq!(Visits::ATTRIBUTES, ["total", "last"]);
+/// ```
+///
 /// What the method changes outside its own attributes (files, the network, other actors) is not
 /// part of the record: it happens at least once.
 #[proc_macro_attribute]
@@ -73,6 +153,17 @@ pub fn safe_state(args: TokenStream, item: TokenStream) -> TokenStream {
 /// The program's actors are processes of the same executable. This macro lets those processes
 /// take their own way before anything else in `main` happens, and runs the body of the
 /// function on a single-threaded runtime in the process that the user started.
+///
+/// ```
+/// #[persistent_actor_runtime::main]
+/// async fn main() -> Result<(), std::num::ParseIntError> {
+///     assert_eq!("3".parse::<u64>()?, 3);
+///     Ok(())
+/// }
+/// ```
+///
+/// A program that starts its own runtime calls `persistent_actor_runtime::init()` first thing in
+/// `main` instead.
 #[proc_macro_attribute]
 pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
     main_fn::main(args.into(), item.into()).into()

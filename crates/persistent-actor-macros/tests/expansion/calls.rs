@@ -161,6 +161,15 @@ fn a_handle_is_cloned_and_printed_and_derefs_to_the_generic_one() {
 }
 
 #[test]
+fn a_waiting_call_can_move_to_another_thread() {
+    fn spawned<T: Send>(call: T) -> T {
+        call
+    }
+    let account = account();
+    assert_eq!(block_on(spawned(account.deposit(4, String::new()))), Ok(4));
+}
+
+#[test]
 fn a_type_is_registered_for_worker_processes() {
     assert!(inventory::iter::<ActorType>().any(|ty| ty.name == "Account"));
 }

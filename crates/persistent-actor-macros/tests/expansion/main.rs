@@ -75,11 +75,16 @@ pub mod __private {
 
         /// A call: arguments and reply go through the codec, as between processes. The future
         /// borrows nothing.
-        pub(crate) fn call<Args: Serialize, T: DeserializeOwned, E: DeserializeOwned>(
+        pub(crate) fn call<Args, T, E>(
             &self,
             method: usize,
             args: &Args,
-        ) -> impl Future<Output = Result<T, CallError<E>>> + use<A, Args, T, E> {
+        ) -> impl Future<Output = Result<T, CallError<E>>> + Send + use<A, Args, T, E>
+        where
+            Args: Serialize,
+            T: DeserializeOwned + Send,
+            E: DeserializeOwned + Send,
+        {
             ready(self.run(method, args))
         }
 
