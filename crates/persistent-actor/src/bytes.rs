@@ -10,7 +10,7 @@ use std::any::Any;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -134,6 +134,29 @@ impl Bytes {
             Some(memory) => memory.as_mut_slice(),
             None => unreachable!("memory that was just copied has one owner"),
         }
+    }
+}
+
+impl Bytes {
+    /// Notices when the content is not needed any more, without keeping it.
+    pub(crate) fn downgrade(&self) -> WeakBytes {
+        WeakBytes { memory: Arc::downgrade(&self.memory), id: self.id }
+    }
+}
+
+/// See [`Bytes::downgrade`]. While it exists, [`Bytes::make_mut`] does not write in place, so the
+/// content stays what it was for as long as it is alive.
+#[derive(Clone)]
+pub(crate) struct WeakBytes {
+    memory: Weak<dyn Memory>,
+    /// The identity of the content.
+    pub(crate) id: BytesId,
+}
+
+impl WeakBytes {
+    /// Whether some [`Bytes`] still has the content.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.memory.strong_count() > 0
     }
 }
 

@@ -60,6 +60,18 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The directory is used for something else.
+    #[error(
+        "{} is not a state directory: it holds {found:?}; name one that is empty or does not \
+         exist yet",
+        path.display()
+    )]
+    NotAState {
+        /// The directory.
+        path: PathBuf,
+        /// A file in it that belongs to no state.
+        found: String,
+    },
     /// A committed value does not fit the type that wants to load it.
     #[error("attribute {attribute:?} cannot be loaded")]
     Attribute {

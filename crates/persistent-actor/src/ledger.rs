@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::call::{CallId, Reply, SessionId};
+use crate::codec::Encoded;
 
 /// What the ledger says about a call that arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,6 +172,21 @@ impl Ledger {
     /// The remembered sessions, oldest first.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.sessions.iter().map(|(id, session)| (*id, session))
+    }
+
+    /// A remembered call.
+    pub fn entry(&self, id: CallId) -> Option<&Entry> {
+        self.sessions.get(&id.session)?.calls.get(&id.sequence)
+    }
+
+    /// The remembered replies, each with its call and the number of its commit, for filling in
+    /// what lies elsewhere. The size of a reply must not change.
+    pub(crate) fn replies_mut(&mut self) -> impl Iterator<Item = (CallId, u64, &mut Encoded)> {
+        self.sessions.iter_mut().flat_map(|(&session, of_session)| {
+            of_session.calls.iter_mut().map(move |(&sequence, entry)| {
+                (CallId { session, sequence }, entry.commit, &mut entry.reply.value)
+            })
+        })
     }
 
     /// Sessions that began before this time (ms of Unix time) may have been forgotten.

@@ -10,7 +10,7 @@ use crate::codec::{Encoded, decode, encode};
 use crate::durability::Durability;
 use crate::error::{OpenError, StateError, StoreError};
 use crate::ledger::{Admission, LedgerLimits};
-use crate::store::{CallRecord, FileStore, Record, Store, View};
+use crate::store::{CallRecord, FileStore, Record, Storage, Store, View};
 use crate::testing::Switches;
 
 /// How to open an [`ActorState`].
@@ -75,6 +75,20 @@ impl Options {
             return Ok(ActorState { view: View::default(), store: None, options: self });
         }
         let (store, view) = FileStore::open(path.as_ref(), &self)?;
+        Ok(ActorState { view, store: Some(Box::new(store)), options: self })
+    }
+
+    /// Opens the state in `storage`, which errors call `path`. For tests that put faults there.
+    ///
+    /// # Errors
+    /// As for [`Options::open`].
+    #[doc(hidden)]
+    pub fn open_on(
+        self,
+        storage: Box<dyn Storage>,
+        path: impl AsRef<Path>,
+    ) -> Result<ActorState, OpenError> {
+        let (store, view) = FileStore::open_on(storage, path.as_ref(), &self)?;
         Ok(ActorState { view, store: Some(Box::new(store)), options: self })
     }
 }
@@ -216,7 +230,7 @@ impl ActorState {
     /// See [`StoreError`]; the state must be reopened.
     pub fn maintain(&mut self) -> Result<(), StoreError> {
         match &mut self.store {
-            Some(store) => store.maintain(&self.view),
+            Some(store) => store.maintain(&mut self.view),
             None => Ok(()),
         }
     }

@@ -1,20 +1,373 @@
-//! Placeholder.
-use crate::{error::*, state::Options, store::*};
-/// The file store.
-pub struct FileStore;
-impl FileStore {
-    pub(crate) fn open(_p: &std::path::Path, _o: &Options) -> Result<(Self, View), OpenError> {
-        Ok((Self, View::default()))
+//! [`FileStore`]: a state in files; see `docs/format.md` for what lies where and why.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::disk::Disk;
+use super::failure::{Failure, ReadError};
+use super::fence::Claim;
+use super::frame::{self, Framing, Kind};
+use super::names::{FileId, FileName};
+use super::payload::{self, Unplaced};
+use super::recovery::{self, Recovered, Survey};
+use super::segment::{self, Segment, Spare};
+use super::slots::{Slots, Target};
+use super::storage::{self, DirStorage, Storage};
+use super::{Record, Store, View, identity};
+use crate::call::{SessionId, unix_ms};
+use crate::durability::Durability;
+use crate::error::{OpenError, StoreError};
+use crate::ledger::LedgerLimits;
+use crate::state::Options;
+use crate::testing::Switches;
+
+/// The largest content of a slot. Bytes.
+const MAX_CONTENT: u64 = 1 << 40;
+
+/// A [`Store`] in a directory of its own.
+///
+/// A commit without large values is one write, at [`Durability::Power`] one `fdatasync`, and one
+/// look at the claim that tells whether a newer incarnation has taken over.
+pub struct FileStore {
+    path: PathBuf,
+    disk: Disk,
+    claim: Claim,
+    state_id: u128,
+    number: u32,
+    segment: Segment,
+    spare: Option<Spare>,
+    /// The payload of the last snapshot, in bytes.
+    snapshot_len: usize,
+    slots: Slots,
+    limits: LedgerLimits,
+    switches: Switches,
+    buffer: Vec<u8>,
+    sectors: Vec<u8>,
+    /// The first failure, after which nothing is done any more.
+    poison: Option<String>,
+}
+
+/// Why a commit or a checkpoint stopped.
+enum Stop {
+    Io(Failure),
+    Fenced,
+    TooLarge { what: String, size: u64, limit: u64 },
+    Unplaced,
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Io(failure)
     }
 }
+
+impl From<Unplaced> for Stop {
+    fn from(_: Unplaced) -> Self {
+        Self::Unplaced
+    }
+}
+
+impl Stop {
+    fn into_store_error(self, path: &Path, epoch: u64) -> StoreError {
+        match self {
+            Self::Io(failure) => failure.into_store_error(path),
+            Self::Fenced => StoreError::Fenced { epoch, path: path.to_owned() },
+            Self::TooLarge { what, size, limit } => StoreError::TooLarge { what, size, limit },
+            Self::Unplaced => StoreError::Io {
+                operation: "write to",
+                path: path.to_owned(),
+                reason: "a large value is in no slot; the view is not that of this store".into(),
+            },
+        }
+    }
+}
+
+impl FileStore {
+    /// Opens the state in the directory `path` and becomes its writer; whoever was it before is
+    /// fenced. Also gives what is committed.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(path: &Path, options: &Options) -> Result<(Self, View), OpenError> {
+        let sync = is_synced(options);
+        let storage = DirStorage::open(path, options.create, sync)?;
+        Self::open_on(Box::new(storage), path, options)
+    }
+
+    /// The same in any [`Storage`]; errors call it `path`.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_on(
+        storage: Box<dyn Storage>,
+        path: &Path,
+        options: &Options,
+    ) -> Result<(Self, View), OpenError> {
+        let disk = Disk::new(storage, is_synced(options));
+        let read_error = |error: ReadError| error.into_open_error(path);
+        let io_error = |failure: Failure| ReadError::from(failure).into_open_error(path);
+        refuse_early(&disk, path, options)?;
+        let fenced = |epoch| StoreError::Fenced { epoch, path: path.to_owned() };
+        let claim = Claim::take(&disk, &storage::describe_holder()).map_err(io_error)?;
+        let claim = claim.ok_or_else(|| fenced(0))?;
+        let recovered = match recover(&disk, options.switches.checksum) {
+            Ok(recovered) => recovered,
+            // Files may vanish under our eyes if somebody newer is at work.
+            Err(_) if !claim.holds().map_err(io_error)? => return Err(fenced(claim.epoch).into()),
+            Err(error) => return Err(read_error(error)),
+        };
+        let (mut view, slots, state_id) = match recovered {
+            Some(Recovered { view, slots, header, .. }) => (view, slots, header.state_id),
+            None => (View::default(), Slots::default(), new_state_id(path)?),
+        };
+        view.ledger.trim(&options.limits);
+        view.ledger.expire(&options.limits, unix_ms());
+        let epoch = claim.epoch;
+        let store = Self::start(path, disk, claim, state_id, slots, &view, options);
+        let store = store.map_err(|stop| stop.into_store_error(path, epoch))?;
+        Ok((store, view))
+    }
+
+    /// Writes the first journal of this incarnation and removes what it makes superfluous.
+    fn start(
+        path: &Path,
+        disk: Disk,
+        claim: Claim,
+        state_id: u128,
+        slots: Slots,
+        view: &View,
+        options: &Options,
+    ) -> Result<Self, Stop> {
+        let mut buffer = Vec::new();
+        let number = 1;
+        let id = FileId { epoch: claim.epoch, number };
+        let snapshot_len = encode_snapshot(&mut buffer, view, &options.limits, &slots)?;
+        let capacity = segment::capacity(number, snapshot_len, 0);
+        let spare = Spare::create(&disk, id)?;
+        let segment =
+            spare.into_segment(&disk, state_id, id, capacity, view.sequence, &mut buffer)?;
+        let mut store = Self {
+            path: path.to_owned(),
+            disk,
+            claim,
+            state_id,
+            number,
+            segment,
+            spare: None,
+            snapshot_len,
+            slots,
+            limits: options.limits.clone(),
+            switches: options.switches,
+            buffer,
+            sectors: Vec::new(),
+            poison: None,
+        };
+        store.check_claim()?;
+        store.tidy_up()?;
+        Ok(store)
+    }
+
+    /// Completes the directory and removes the leftovers of older incarnations.
+    fn tidy_up(&mut self) -> Result<(), Stop> {
+        let names = self.disk.list()?.names;
+        let epoch = self.claim.epoch;
+        if !names.contains(&FileName::Identity) {
+            identity::write(&self.disk, self.state_id, epoch)?;
+        }
+        for name in names {
+            let superfluous = match name {
+                FileName::Journal(id) | FileName::Temporary(id) => id.epoch < epoch,
+                FileName::Slot(id) => id.epoch < epoch && !self.slots.contains(id),
+                FileName::Claim(_) | FileName::Identity => false,
+            };
+            if superfluous {
+                self.disk.remove_if_there(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn try_commit(&mut self, record: &Record, view: &View) -> Result<(), Stop> {
+        let len = check_sizes(record)?;
+        if !self.segment.fits(len) {
+            self.checkpoint(view, len)?;
+        }
+        let target = Target { disk: &self.disk, state_id: self.state_id, epoch: self.claim.epoch };
+        self.slots.write(&target, record, view)?;
+        Framing::begin(&mut self.buffer);
+        payload::put_commit(&mut self.buffer, record, &self.slots)?;
+        debug_assert_eq!(self.buffer.len(), frame::HEADER + len, "the computed length is right");
+        let sequence = record.sequence;
+        self.segment.append(Kind::Commit, sequence, &mut self.buffer, &mut self.sectors)?;
+        self.segment.sync(&self.disk)?;
+        self.check_claim()?;
+        self.slots.committed(record);
+        Ok(())
+    }
+
+    /// Switches to a new segment that starts with a snapshot of `view` and has room for a record
+    /// of `record_len` bytes.
+    fn checkpoint(&mut self, view: &View, record_len: usize) -> Result<(), Stop> {
+        self.number += 1;
+        let id = FileId { epoch: self.claim.epoch, number: self.number };
+        self.snapshot_len = encode_snapshot(&mut self.buffer, view, &self.limits, &self.slots)?;
+        let capacity = segment::capacity(self.number, self.snapshot_len, record_len);
+        let spare = match self.spare.take() {
+            Some(spare) => spare,
+            None => Spare::create(&self.disk, id)?,
+        };
+        let (sequence, buffer) = (view.sequence, &mut self.buffer);
+        let segment =
+            spare.into_segment(&self.disk, self.state_id, id, capacity, sequence, buffer)?;
+        let old = std::mem::replace(&mut self.segment, segment);
+        // What follows takes away what a successor might be reading.
+        self.check_claim()?;
+        if old.is_reusable(capacity) {
+            self.spare = Some(old.retire(&self.disk)?);
+        } else {
+            self.disk.remove(old.name())?;
+        }
+        self.slots.remove_unused(&self.disk, view)?;
+        Ok(())
+    }
+
+    fn try_maintain(&mut self, view: &mut View) -> Result<(), Stop> {
+        let quarters = self.segment.quarters();
+        let wasteful = self.slots.is_wasteful(view);
+        if quarters < 2 && !wasteful {
+            return Ok(());
+        }
+        let id = FileId { epoch: self.claim.epoch, number: self.number + 1 };
+        let capacity = segment::capacity(id.number, self.snapshot_len, 0);
+        if self.spare.is_none() {
+            self.spare = Some(Spare::create(&self.disk, id)?);
+        }
+        let Some(spare) = &mut self.spare else { return Ok(()) };
+        if !spare.is_ready(capacity) {
+            spare.step(&self.disk, capacity)?;
+        } else if quarters >= 3 || wasteful {
+            view.ledger.expire(&self.limits, unix_ms());
+            self.checkpoint(view, 0)?;
+        }
+        Ok(())
+    }
+
+    fn check_claim(&self) -> Result<(), Stop> {
+        if self.switches.fencing && !self.claim.holds()? { Err(Stop::Fenced) } else { Ok(()) }
+    }
+
+    /// Runs `work` unless the store is poisoned; poisons it if `work` fails.
+    fn guarded(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), Stop>,
+    ) -> Result<(), StoreError> {
+        if let Some(first) = &self.poison {
+            return Err(StoreError::Poisoned { first: first.clone() });
+        }
+        work(self).map_err(|stop| {
+            let harmless = matches!(stop, Stop::TooLarge { .. });
+            let error = stop.into_store_error(&self.path, self.claim.epoch);
+            if !harmless {
+                self.poison = Some(error.to_string());
+            }
+            error
+        })
+    }
+}
+
 impl Store for FileStore {
     fn epoch(&self) -> u64 {
-        1
+        self.claim.epoch
     }
-    fn commit(&mut self, _: &Record, _: &View) -> Result<(), StoreError> {
-        Ok(())
+
+    fn commit(&mut self, record: &Record, view: &View) -> Result<(), StoreError> {
+        self.guarded(|store| store.try_commit(record, view))
     }
-    fn maintain(&mut self, _: &View) -> Result<(), StoreError> {
-        Ok(())
+
+    fn maintain(&mut self, view: &mut View) -> Result<(), StoreError> {
+        self.guarded(|store| store.try_maintain(view))
     }
+}
+
+fn is_synced(options: &Options) -> bool {
+    options.durability == Durability::Power && options.switches.sync
+}
+
+/// Refuses what can be refused before another writer is fenced.
+fn refuse_early(disk: &Disk, path: &Path, options: &Options) -> Result<(), OpenError> {
+    let read_error = |error: ReadError| error.into_open_error(path);
+    let listing = disk.list().map_err(|failure| read_error(failure.into()))?;
+    match recovery::survey(listing).map_err(read_error)? {
+        Survey::Foreign(found) => Err(OpenError::NotAState { path: path.to_owned(), found }),
+        Survey::Nothing if !options.create => Err(OpenError::NotFound { path: path.to_owned() }),
+        Survey::Nothing => Ok(()),
+        Survey::State(head) => match recovery::read_header(disk, head, true) {
+            Err(error @ ReadError::Newer { .. }) => Err(read_error(error)),
+            // Whatever else may be wrong, it is said after the state was read under our claim.
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Reads the state under our claim; `None` if there is none.
+fn recover(disk: &Disk, verify: bool) -> Result<Option<Recovered>, ReadError> {
+    const ATTEMPTS: u32 = 5;
+    let mut attempt = 0;
+    loop {
+        let listing = disk.list()?;
+        let has_identity = listing.names.contains(&FileName::Identity);
+        let Survey::State(head) = recovery::survey(listing)? else { return Ok(None) };
+        match recovery::read(disk, head, has_identity, verify) {
+            Ok(recovered) => return Ok(Some(recovered)),
+            // An older incarnation may be in the middle of its last write.
+            Err(ReadError::Damaged { .. }) if attempt + 1 < ATTEMPTS => {
+                attempt += 1;
+                std::thread::sleep(Duration::from_millis(u64::from(attempt)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn new_state_id(path: &Path) -> Result<u128, OpenError> {
+    let id = SessionId::generate().map_err(|source| OpenError::Unreadable {
+        operation: "make an identity for",
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(id.0)
+}
+
+/// Puts a snapshot into `buffer` (after room for the header) and gives its length.
+fn encode_snapshot(
+    buffer: &mut Vec<u8>,
+    view: &View,
+    limits: &LedgerLimits,
+    slots: &Slots,
+) -> Result<usize, Stop> {
+    Framing::begin(buffer);
+    payload::put_snapshot(buffer, view, limits, slots)?;
+    let len = buffer.len() - frame::HEADER;
+    check_limit(|| "the snapshot of the state".to_owned(), len as u64, frame::MAX_PAYLOAD)?;
+    Ok(len)
+}
+
+/// The length of the payload of a record that can be stored.
+fn check_sizes(record: &Record) -> Result<usize, Stop> {
+    for (name, value) in &record.changes {
+        let shown =
+            || format!("the name of attribute {:?}", name.chars().take(40).collect::<String>());
+        check_limit(shown, name.len() as u64, u64::from(u16::MAX))?;
+        check_limit(|| format!("attribute {name:?}"), value.size(), MAX_CONTENT)?;
+    }
+    if let Some(call) = &record.call {
+        check_limit(|| "the reply".to_owned(), call.reply.value.size(), MAX_CONTENT)?;
+    }
+    let len = payload::commit_len(record);
+    check_limit(|| "the commit".to_owned(), len, frame::MAX_PAYLOAD)?;
+    Ok(len as usize)
+}
+
+fn check_limit(what: impl FnOnce() -> String, size: u64, limit: u64) -> Result<(), Stop> {
+    if size > limit { Err(Stop::TooLarge { what: what(), size, limit }) } else { Ok(()) }
 }

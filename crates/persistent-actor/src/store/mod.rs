@@ -1,8 +1,29 @@
 //! Where committed state lives: the [`Store`] trait, and what it stores.
 
+mod disk;
+mod failure;
+mod fence;
 mod file;
+mod frame;
+mod identity;
+mod inspect;
+mod layout;
+mod names;
+mod payload;
+mod recovery;
+mod replay;
+mod segment;
+mod slots;
+mod storage;
 
 pub use file::FileStore;
+#[doc(hidden)]
+pub use inspect::inspect_on;
+pub use inspect::{FileInfo, Inspection, inspect};
+pub use storage::{DirStorage, Storage, StorageFile};
+
+/// The version of the format that this program writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
 
 use std::collections::BTreeMap;
 
@@ -78,12 +99,14 @@ pub trait Store: Send {
     /// Makes `record`, which follows `view`, as durable as the store's level says.
     ///
     /// # Errors
-    /// Whatever is returned, the store is of no further use; reopen it.
+    /// After [`StoreError::TooLarge`] nothing was written and the store goes on; after any other
+    /// error it is of no further use: reopen it.
     fn commit(&mut self, record: &Record, view: &View) -> Result<(), StoreError>;
 
-    /// Work that may wait until a reply has left: checkpoints, giving space back.
+    /// Work that may wait until a reply has left: checkpoints, giving space back. A checkpoint
+    /// takes calls out of the ledger that are older than its bound.
     ///
     /// # Errors
     /// As for [`Store::commit`].
-    fn maintain(&mut self, view: &View) -> Result<(), StoreError>;
+    fn maintain(&mut self, view: &mut View) -> Result<(), StoreError>;
 }

@@ -1,0 +1,59 @@
+//! The file `identity`: which state a directory holds (`docs/format.md`, section 2).
+
+use std::fmt::Write;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::disk::Disk;
+use super::failure::{Failure, ReadError};
+use super::names::{FileId, FileName};
+
+const TITLE: &str = "persistent-actor state";
+/// More than any version of the file needs. Bytes.
+const MAX_SIZE: u64 = 4096;
+
+fn encode(state_id: u128) -> String {
+    let version = super::FORMAT_VERSION;
+    let mut text = format!("{TITLE}\nversion {version}\nid {state_id:032x}\n");
+    let check = xxh3_64(text.as_bytes());
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "check {check:016x}");
+    text
+}
+
+/// Reads the state's id.
+pub(crate) fn read(disk: &Disk, verify: bool) -> Result<u128, ReadError> {
+    let damaged = |reason| ReadError::damaged(FileName::Identity, 0, reason);
+    let file = disk.open(FileName::Identity)?;
+    let size = file.size()?;
+    if size > MAX_SIZE {
+        return Err(damaged("the file is too long"));
+    }
+    let mut bytes = vec![0; size as usize];
+    file.read_at(&mut bytes, 0)?;
+    let text = String::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    if text.lines().next() != Some(TITLE) {
+        return Err(damaged("it does not start like the identity of a state"));
+    }
+    match field("version ").and_then(|version| version.parse().ok()) {
+        Some(found) if found > super::FORMAT_VERSION => {
+            return Err(ReadError::Newer { name: FileName::Identity, found });
+        }
+        _ => {}
+    }
+    let id = field("id ").and_then(|id| u128::from_str_radix(id, 16).ok());
+    match id {
+        Some(id) if !verify || text == encode(id) => Ok(id),
+        _ => Err(damaged("its checksum is wrong")),
+    }
+}
+
+/// Writes the file; it appears with its whole content.
+pub(crate) fn write(disk: &Disk, state_id: u128, epoch: u64) -> Result<(), Failure> {
+    // Journals have numbers from 1 on, so this name is free.
+    let mut file = disk.create(FileName::Temporary(FileId { epoch, number: 0 }))?;
+    file.write_at(encode(state_id).as_bytes(), 0)?;
+    disk.sync(&file)?;
+    disk.rename(&mut file, FileName::Identity)
+}

@@ -1,0 +1,290 @@
+//! From the files of a state to what is committed. Reads only.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::View;
+use super::disk::{Disk, Listing};
+use super::failure::ReadError;
+use super::frame::{Kind, SECTOR};
+use super::identity;
+use super::layout::Malformed;
+use super::names::{FileId, FileName};
+use super::payload::{self, Contents, Inline, Place, SlotRef};
+use super::replay::{self, Damage, Extent};
+use super::segment::{HeaderError, SegmentHeader};
+use super::slots::{Content, SlotReader, Slots};
+use crate::bytes::{Bytes, BytesId, Memory};
+use crate::codec::Encoded;
+
+/// What a directory holds, by its names alone.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Survey {
+    /// No state, and nothing else.
+    Nothing,
+    /// A state whose newest journal is this one.
+    State(FileId),
+    /// No state, but a file with this name.
+    Foreign(String),
+}
+
+/// A state as it was read.
+pub(crate) struct Recovered {
+    pub(crate) view: View,
+    pub(crate) header: SegmentHeader,
+    pub(crate) extent: Extent,
+    /// The slots that the view needs, to be taken over.
+    pub(crate) slots: Slots,
+}
+
+/// Tells what a directory holds.
+pub(crate) fn survey(listing: Listing) -> Result<Survey, ReadError> {
+    let journals = listing.names.iter().filter_map(|name| match name {
+        FileName::Journal(id) => Some(*id),
+        _ => None,
+    });
+    if let Some(newest) = journals.max() {
+        return Ok(Survey::State(newest));
+    }
+    let part = |name: &&FileName| matches!(name, FileName::Identity | FileName::Slot(_));
+    if let Some(name) = listing.names.iter().find(part) {
+        return Err(ReadError::damaged(*name, 0, "the journal that belongs to it is missing"));
+    }
+    Ok(listing.foreign.map_or(Survey::Nothing, Survey::Foreign))
+}
+
+/// Reads the header of a journal.
+pub(crate) fn read_header(
+    disk: &Disk,
+    id: FileId,
+    verify: bool,
+) -> Result<SegmentHeader, ReadError> {
+    let file = disk.open(FileName::Journal(id))?;
+    let mut sector = vec![0; SECTOR.min(usize::try_from(file.size()?).unwrap_or(SECTOR))];
+    file.read_at(&mut sector, 0)?;
+    decode_header(id, &sector, verify)
+}
+
+fn decode_header(id: FileId, bytes: &[u8], verify: bool) -> Result<SegmentHeader, ReadError> {
+    let name = FileName::Journal(id);
+    let header = SegmentHeader::decode(bytes, verify).map_err(|error| match error {
+        HeaderError::Damaged(reason) => ReadError::damaged(name, 0, reason),
+        HeaderError::Newer(found) => ReadError::Newer { name, found },
+    })?;
+    if header.id != id {
+        return Err(ReadError::damaged(name, 0, "the journal was written under another name"));
+    }
+    Ok(header)
+}
+
+/// Reads the state whose newest journal is `head`.
+pub(crate) fn read(
+    disk: &Disk,
+    head: FileId,
+    has_identity: bool,
+    verify: bool,
+) -> Result<Recovered, ReadError> {
+    let name = FileName::Journal(head);
+    let bytes = read_all(disk, name)?;
+    let header = decode_header(head, &bytes, verify)?;
+    if header.capacity != bytes.len() as u64 || bytes.len() % SECTOR != 0 {
+        let reason =
+            format!("the file should have {} bytes, it has {}", header.capacity, bytes.len());
+        return Err(ReadError::damaged(name, bytes.len() as u64, reason));
+    }
+    if has_identity && identity::read(disk, verify)? != header.state_id {
+        return Err(ReadError::damaged(name, 16, "the journal belongs to another state"));
+    }
+    let mut holes = Holes::new(disk, header.state_id, verify);
+    let mut state = None;
+    let extent = replay::replay(&bytes, &header.framing(verify), |item| {
+        match (item.kind, &mut state) {
+            (Kind::Snapshot, state) => {
+                *state = Some(payload::read_snapshot(item.payload, item.sequence, &mut holes)?);
+            }
+            (Kind::Commit, Some((view, limits))) => {
+                let record = payload::read_commit(item.payload, item.sequence, &mut holes)?;
+                View::apply(view, record, limits);
+            }
+            (Kind::Commit, None) => return Err(Malformed("there is no snapshot".to_owned())),
+        }
+        Ok(())
+    });
+    if let Some(error) = holes.error.take() {
+        return Err(error);
+    }
+    let extent =
+        extent.map_err(|Damage { offset, reason }| ReadError::damaged(name, offset, reason))?;
+    let Some((mut view, _)) = state else {
+        return Err(ReadError::damaged(name, SECTOR as u64, "the snapshot is missing"));
+    };
+    let slots = holes.fill(&mut view)?;
+    Ok(Recovered { view, header, extent, slots })
+}
+
+/// Reads a whole file.
+pub(crate) fn read_all(disk: &Disk, name: FileName) -> Result<Vec<u8>, ReadError> {
+    let file = disk.open(name)?;
+    let too_large = || ReadError::damaged(name, 0, "the file does not fit into memory");
+    let size = usize::try_from(file.size()?).map_err(|_| too_large())?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size).map_err(|_| too_large())?;
+    bytes.resize(size, 0);
+    file.read_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// Stands for contents in slots while the journal is replayed: many of them are superseded
+/// before its end, and their slots hold something else by now. What is left at the end is read.
+struct Holes<'a> {
+    disk: &'a Disk,
+    state_id: u128,
+    verify: bool,
+    /// How long a content each slot has room for.
+    rooms: HashMap<FileId, u64>,
+    by_reference: HashMap<SlotRef, Bytes>,
+    by_id: HashMap<BytesId, (SlotRef, Is)>,
+    error: Option<ReadError>,
+}
+
+/// What a hole stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Is {
+    Blob,
+    /// The CBOR of its value; the hole is the last of the value's blobs, so that the size of the
+    /// value is right.
+    Inline,
+}
+
+/// Memory that is not there, with a length. Nobody reads it.
+struct Hole {
+    zeros: Arc<Vec<u8>>,
+    len: usize,
+}
+
+impl Memory for Hole {
+    fn as_slice(&self) -> &[u8] {
+        &self.zeros[..self.len]
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut Arc::make_mut(&mut self.zeros)[..self.len]
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl<'a> Holes<'a> {
+    fn new(disk: &'a Disk, state_id: u128, verify: bool) -> Self {
+        Self {
+            disk,
+            state_id,
+            verify,
+            rooms: HashMap::new(),
+            by_reference: HashMap::new(),
+            by_id: HashMap::new(),
+            error: None,
+        }
+    }
+
+    fn hole(&mut self, reference: SlotRef, is: Is) -> Result<Bytes, Malformed> {
+        if let Some(known) = self.by_reference.get(&reference) {
+            return Ok(known.clone());
+        }
+        let room = match self.room(reference.slot) {
+            Ok(room) => room,
+            Err(error) => {
+                self.error = Some(error);
+                return Err(Malformed("a slot cannot be read".to_owned()));
+            }
+        };
+        if reference.len > room {
+            let name = FileName::Slot(reference.slot);
+            let reason = format!("{} bytes should be there, {room} are", reference.len);
+            self.error = Some(ReadError::damaged(name, room, reason));
+            return Err(Malformed("a slot is too short".to_owned()));
+        }
+        let len = reference.len as usize;
+        // Zeroed memory that is never touched costs address space only.
+        let hole = Bytes::from_memory(Box::new(Hole { zeros: Arc::new(vec![0; len]), len }));
+        self.by_id.insert(hole.id(), (reference, is));
+        self.by_reference.insert(reference, hole.clone());
+        Ok(hole)
+    }
+
+    fn room(&mut self, slot: FileId) -> Result<u64, ReadError> {
+        if let Some(room) = self.rooms.get(&slot) {
+            return Ok(*room);
+        }
+        let room = SlotReader::open(self.disk, slot, self.state_id, self.verify)?.room;
+        self.rooms.insert(slot, room);
+        Ok(room)
+    }
+
+    /// Reads what the view needs.
+    fn fill(mut self, view: &mut View) -> Result<Slots, ReadError> {
+        let mut slots = Slots::default();
+        let mut loaded = HashMap::new();
+        for (name, value) in &mut view.attributes {
+            self.fill_value(value, Place::Attribute(name), 0, &mut slots, &mut loaded)?;
+        }
+        for (call, commit, value) in view.ledger.replies_mut() {
+            self.fill_value(value, Place::Reply(call), commit, &mut slots, &mut loaded)?;
+        }
+        Ok(slots)
+    }
+
+    fn fill_value(
+        &mut self,
+        value: &mut Encoded,
+        place: Place<'_>,
+        commit: u64,
+        slots: &mut Slots,
+        loaded: &mut HashMap<SlotRef, Bytes>,
+    ) -> Result<(), ReadError> {
+        if let Some(last) = value.blobs.last()
+            && let Some((reference, Is::Inline)) = self.by_id.get(&last.id()).copied()
+        {
+            value.blobs.pop();
+            value.inline = vec![0; reference.len as usize];
+            let content = self.load(reference, &mut value.inline)?;
+            slots.adopt_inline(reference.slot, &content, place, commit);
+        }
+        for blob in &mut value.blobs {
+            let Some((reference, _)) = self.by_id.get(&blob.id()).copied() else { continue };
+            if let Some(known) = loaded.get(&reference) {
+                *blob = known.clone();
+                continue;
+            }
+            let mut content = Ok(Content::default());
+            *blob = Bytes::build(reference.len as usize, |buffer| {
+                content = self.load(reference, buffer);
+            });
+            slots.adopt_blob(reference.slot, &content?, blob);
+            loaded.insert(reference, blob.clone());
+        }
+        Ok(())
+    }
+
+    fn load(&self, reference: SlotRef, buffer: &mut [u8]) -> Result<Content, ReadError> {
+        SlotReader::open(self.disk, reference.slot, self.state_id, self.verify)?
+            .read(reference, buffer)
+    }
+}
+
+impl Contents for Holes<'_> {
+    fn value(&mut self, inline: Inline<'_>, blobs: &[SlotRef]) -> Result<Encoded, Malformed> {
+        let mut value = Encoded::default();
+        for reference in blobs {
+            value.blobs.push(self.hole(*reference, Is::Blob)?);
+        }
+        match inline {
+            Inline::Here(bytes) => value.inline = bytes.to_vec(),
+            Inline::Slot(reference) => value.blobs.push(self.hole(reference, Is::Inline)?),
+        }
+        Ok(value)
+    }
+}

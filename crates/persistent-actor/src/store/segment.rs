@@ -1,0 +1,224 @@
+//! The journal segment that is being written, and the spare that will follow it.
+
+use super::disk::{Disk, DiskFile};
+use super::failure::Failure;
+use super::frame::{self, Framing, Kind, SECTOR};
+use super::layout::{Put, u32_at, u64_at, u128_at};
+use super::names::{FileId, FileName};
+use xxhash_rust::xxh3::xxh3_64;
+
+const MAGIC: &[u8; 8] = b"PAjournl";
+const HEADER_CHECKED: usize = 48;
+
+/// How much of a spare is zeroed at a time. Bytes.
+const STEP: u64 = 64 * 1024;
+/// The first segment of an incarnation is small, so that opening is quick. Bytes.
+const FIRST_CAPACITY: u64 = 64 * 1024;
+const LATER_CAPACITY: u64 = 1024 * 1024;
+
+/// The header of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) state_id: u128,
+    pub(crate) id: FileId,
+    pub(crate) capacity: u64,
+}
+
+/// Why a segment header is not one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum HeaderError {
+    Damaged(&'static str),
+    Newer(u32),
+}
+
+impl SegmentHeader {
+    /// The header, in a sector of its own.
+    fn encode(&self) -> Vec<u8> {
+        let mut sector = Vec::with_capacity(SECTOR);
+        sector.extend_from_slice(MAGIC);
+        sector.put_u32(super::FORMAT_VERSION);
+        sector.put_u32(self.id.number);
+        sector.put_u128(self.state_id);
+        sector.put_u64(self.id.epoch);
+        sector.put_u64(self.capacity);
+        let check = xxh3_64(&sector);
+        sector.put_u64(check);
+        sector.resize(SECTOR, 0);
+        sector
+    }
+
+    /// Reads the header of a segment of whose file these are the bytes.
+    pub(crate) fn decode(bytes: &[u8], verify: bool) -> Result<Self, HeaderError> {
+        let Some(sector) = bytes.get(..SECTOR) else {
+            return Err(HeaderError::Damaged("the file is shorter than its header"));
+        };
+        if &sector[..8] != MAGIC {
+            return Err(HeaderError::Damaged("the file does not start like a journal"));
+        }
+        let version = u32_at(sector, 8);
+        if version > super::FORMAT_VERSION {
+            return Err(HeaderError::Newer(version));
+        }
+        let good = xxh3_64(&sector[..HEADER_CHECKED]) == u64_at(sector, HEADER_CHECKED)
+            && super::layout::is_zero(&sector[HEADER_CHECKED + 8..]);
+        if verify && (!good || version == 0) {
+            return Err(HeaderError::Damaged("the checksum of the journal header is wrong"));
+        }
+        Ok(Self {
+            state_id: u128_at(sector, 16),
+            id: FileId { epoch: u64_at(sector, 32), number: u32_at(sector, 12) },
+            capacity: u64_at(sector, 40),
+        })
+    }
+
+    /// How the records of the segment are marked.
+    pub(crate) fn framing(&self, verify: bool) -> Framing {
+        let Self { state_id, id, .. } = *self;
+        Framing { seed: state_id as u64, epoch: id.epoch, number: id.number, verify }
+    }
+}
+
+/// The segment that commits go to.
+pub(crate) struct Segment {
+    file: DiskFile,
+    framing: Framing,
+    capacity: u64,
+    /// Where the commits start: behind the snapshot.
+    start: u64,
+    end: u64,
+}
+
+impl Segment {
+    /// Whether a record with a payload of `len` bytes still fits.
+    pub(crate) fn fits(&self, len: usize) -> bool {
+        frame::place(self.end, len) + frame::size_on_disk(len) <= self.capacity
+    }
+
+    /// Writes the record whose payload (after room for the header) is in `buffer`.
+    pub(crate) fn append(
+        &mut self,
+        kind: Kind,
+        sequence: u64,
+        buffer: &mut [u8],
+        sectors: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let len = buffer.len() - frame::HEADER;
+        let start = frame::place(self.end, len);
+        let record = self.framing.finish(kind, sequence, buffer, sectors);
+        self.file.write_at(record, start)?;
+        self.end = start + frame::size_on_disk(len);
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self, disk: &Disk) -> Result<(), Failure> {
+        disk.sync(&self.file)
+    }
+
+    /// How full the room for commits is, in quarters.
+    pub(crate) fn quarters(&self) -> u64 {
+        (self.end - self.start) * 4 / (self.capacity - self.start).max(1)
+    }
+
+    /// Whether it is of the right size to be used again where `capacity` is needed.
+    pub(crate) fn is_reusable(&self, capacity: u64) -> bool {
+        (capacity..=2 * capacity).contains(&self.capacity)
+    }
+
+    pub(crate) fn name(&self) -> FileName {
+        self.file.name
+    }
+
+    /// Makes the file a spare, to be zeroed and used again.
+    pub(crate) fn retire(mut self, disk: &Disk) -> Result<Spare, Failure> {
+        let FileName::Journal(id) = self.file.name else {
+            unreachable!("a segment has the name of a journal")
+        };
+        disk.rename(&mut self.file, FileName::Temporary(id))?;
+        Ok(Spare { file: self.file, len: self.capacity, dirty: 0..self.end, synced: false })
+    }
+}
+
+/// A file that will be the next segment: zeros, written ahead so that a commit changes no
+/// metadata.
+pub(crate) struct Spare {
+    file: DiskFile,
+    /// The length of the file.
+    len: u64,
+    /// What is not zero yet.
+    dirty: std::ops::Range<u64>,
+    synced: bool,
+}
+
+/// The capacity of a segment for a snapshot with a payload of `snapshot` bytes and, after it,
+/// one with `record`.
+pub(crate) fn capacity(number: u32, snapshot: usize, record: usize) -> u64 {
+    let least = if number == 1 { FIRST_CAPACITY } else { LATER_CAPACITY };
+    let fixed = SECTOR as u64 + frame::size_on_disk(snapshot) + frame::size_on_disk(record);
+    let room = if number == 1 { STEP / 4 } else { frame::size_on_disk(snapshot) };
+    least.max((fixed + room).next_multiple_of(STEP))
+}
+
+impl Spare {
+    pub(crate) fn create(disk: &Disk, id: FileId) -> Result<Self, Failure> {
+        let file = disk.create(FileName::Temporary(id))?;
+        Ok(Self { file, len: 0, dirty: 0..0, synced: false })
+    }
+
+    /// Whether it is zeros from end to end, synced, and large enough.
+    pub(crate) fn is_ready(&self, capacity: u64) -> bool {
+        self.dirty.is_empty() && self.len >= capacity && self.synced
+    }
+
+    /// Brings it one step nearer to readiness; for the pauses between calls.
+    pub(crate) fn step(&mut self, disk: &Disk, capacity: u64) -> Result<(), Failure> {
+        self.write_zeros(capacity, STEP)?;
+        disk.sync(&self.file)?;
+        self.synced = self.dirty.is_empty() && self.len >= capacity;
+        Ok(())
+    }
+
+    fn write_zeros(&mut self, capacity: u64, at_most: u64) -> Result<(), Failure> {
+        let range = match self.dirty.is_empty() {
+            false => self.dirty.start..self.dirty.end.min(self.dirty.start + at_most),
+            true => self.len..capacity.min(self.len.saturating_add(at_most)),
+        };
+        if range.is_empty() {
+            return Ok(());
+        }
+        let zeros = vec![0; usize::try_from(range.end - range.start).unwrap_or(STEP as usize)];
+        self.file.write_at(&zeros, range.start)?;
+        if self.dirty.is_empty() {
+            self.len = range.end;
+        } else {
+            self.dirty.start = range.end;
+        }
+        Ok(())
+    }
+
+    /// Makes it the journal `id`, beginning with the snapshot whose payload (after room for the
+    /// header) is in `buffer`. When this returns, the journal has its name, for good.
+    pub(crate) fn into_segment(
+        mut self,
+        disk: &Disk,
+        state_id: u128,
+        id: FileId,
+        capacity: u64,
+        sequence: u64,
+        buffer: &mut [u8],
+    ) -> Result<Segment, Failure> {
+        while !self.dirty.is_empty() || self.len < capacity {
+            self.write_zeros(capacity, STEP)?;
+        }
+        let header = SegmentHeader { state_id, id, capacity: self.len };
+        self.file.write_at(&header.encode(), 0)?;
+        let framing = header.framing(true);
+        let end = SECTOR as u64;
+        let mut segment = Segment { file: self.file, framing, capacity: self.len, start: end, end };
+        segment.append(Kind::Snapshot, sequence, buffer, &mut Vec::new())?;
+        segment.start = segment.end;
+        segment.sync(disk)?;
+        disk.rename(&mut segment.file, FileName::Journal(id))?;
+        disk.sync_names()?;
+        Ok(segment)
+    }
+}

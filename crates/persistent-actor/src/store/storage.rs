@@ -1,0 +1,208 @@
+//! [`Storage`]: the one way to a state's files, and [`DirStorage`], a directory.
+//!
+//! Everything that the store does to a disk goes through these two small traits, so that tests
+//! can put every fault there.
+
+#![expect(clippy::disallowed_methods, reason = "the one file that may touch the file system")]
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
+
+use crate::error::OpenError;
+
+/// The files of one state.
+pub trait Storage: Send {
+    /// The names of all files.
+    ///
+    /// # Errors
+    /// What the system says; so for all other methods.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Opens a file for reading.
+    fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
+
+    /// Makes a file, readable and writable by its owner only; an error if it exists.
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
+
+    /// Gives a file a new name; an error if that exists.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes all creations, renames and removals so far survive power loss.
+    fn sync_names(&self) -> io::Result<()>;
+}
+
+/// An open file of a [`Storage`].
+pub trait StorageFile: Send {
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// What the system says; so for all other methods.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Fills `buffer` from `offset` on; an error if the file is shorter.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes all that was written survive power loss.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Whether the file still has a name.
+    fn is_linked(&self) -> io::Result<bool>;
+}
+
+/// A directory. Names are resolved relative to its descriptor and links are not followed, so
+/// nothing leads out of it.
+pub struct DirStorage {
+    dir: OwnedFd,
+}
+
+impl DirStorage {
+    /// Opens the directory `path`; with `create`, makes it (and what lies above) if it is not
+    /// there. With `sync`, its own name survives power loss before this returns.
+    ///
+    /// # Errors
+    /// [`OpenError::NotFound`] if there is no directory and none is to be made,
+    /// [`OpenError::NotPrivate`] if others may write to it, [`OpenError::Unreadable`] else.
+    pub fn open(path: &Path, create: bool, sync: bool) -> Result<Self, OpenError> {
+        let dir = match open_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !create {
+                    return Err(OpenError::NotFound { path: path.to_owned() });
+                }
+                make_dir(path, sync)?;
+                open_dir(path)
+            }
+            other => other,
+        };
+        let dir = dir.map_err(|source| unreadable("open", path, source))?;
+        check_private(&dir, path)?;
+        Ok(Self { dir })
+    }
+}
+
+fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(fs::open(path, flags, Mode::empty())?)
+}
+
+fn make_dir(path: &Path, sync: bool) -> Result<(), OpenError> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.exists()).collect();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| unreadable("create", path, source))?;
+    if !sync {
+        return Ok(());
+    }
+    for made in missing {
+        let parent = match made.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let synced = File::open(parent).and_then(|dir| dir.sync_all());
+        synced.map_err(|source| unreadable("sync", parent, source))?;
+    }
+    Ok(())
+}
+
+fn check_private(dir: &OwnedFd, path: &Path) -> Result<(), OpenError> {
+    let stat = fs::fstat(dir).map_err(|error| unreadable("open", path, error.into()))?;
+    let owner = rustix::process::geteuid().as_raw();
+    let reason = if stat.st_uid != owner && stat.st_uid != 0 && owner != 0 {
+        format!("it belongs to user {}", stat.st_uid)
+    } else if stat.st_mode & 0o022 != 0 {
+        format!("its mode is {:04o}: its group or others can write to it", stat.st_mode & 0o7777)
+    } else {
+        return Ok(());
+    };
+    Err(OpenError::NotPrivate { path: path.to_owned(), reason })
+}
+
+fn unreadable(operation: &'static str, path: &Path, source: io::Error) -> OpenError {
+    OpenError::Unreadable { operation, path: PathBuf::from(path), source }
+}
+
+impl Storage for DirStorage {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::Dir::read_from(&self.dir)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        // NONBLOCK: opening must not wait for the other end of a pipe somebody put there.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = fs::openat(&self.dir, name, flags, Mode::empty())?;
+        let stat = fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        Ok(Box::new(File::from(file)))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Box::new(File::from(file)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(fs::renameat_with(&self.dir, from, &self.dir, to, RenameFlags::NOREPLACE)?)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        Ok(fs::unlinkat(&self.dir, name, AtFlags::empty())?)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        Ok(fs::fsync(&self.dir)?)
+    }
+}
+
+impl StorageFile for File {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(fs::fstat(self)?.st_nlink != 0)
+    }
+}
+
+/// Says which process holds a claim: its id and, because ids are used again, when it started.
+pub(crate) fn describe_holder() -> String {
+    let pid = std::process::id();
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field, the program's name, may contain anything; the last ')' ends it.
+    let start = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19));
+    format!("pid {pid}\nstart {}\n", start.unwrap_or("unknown"))
+}

@@ -1,0 +1,221 @@
+//! The file store in a real directory: what is there, what is refused, what is private.
+
+#![allow(clippy::disallowed_methods)] // Tests look at the files behind the store's back.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use persistent_actor::{ActorState, Bytes, Durability, OpenError, StateError, StoreError, codec};
+
+fn open(path: &Path) -> ActorState {
+    ActorState::options().durability(Durability::Process).open(path).unwrap()
+}
+
+fn refused(path: &Path) -> OpenError {
+    match ActorState::options().create(false).open(path) {
+        Ok(_) => panic!("{} was opened", path.display()),
+        Err(error) => error,
+    }
+}
+
+fn files(path: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn what_was_committed_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    for durability in [Durability::Process, Durability::Power] {
+        let path = dir.path().join(durability.name());
+        let large = Bytes::from(vec![7; 1 << 20]);
+        let text = "x".repeat(100_000);
+        let mut state = ActorState::options().durability(durability).open(&path).unwrap();
+        state.set("small", &1u64).unwrap();
+        state.set("large", &large).unwrap();
+        state.set("text", &text).unwrap();
+        let view = state.view().clone();
+        drop(state);
+        for _ in 0..3 {
+            let state = ActorState::options().durability(durability).open(&path).unwrap();
+            assert_eq!(state.view(), &view);
+            assert_eq!(state.get::<Bytes>("large").unwrap().unwrap(), large);
+            assert_eq!(state.get::<String>("text").unwrap().unwrap(), text);
+        }
+        assert_eq!(files(&path, "epoch-").len(), 1);
+        assert_eq!(files(&path, "journal-").len(), 1);
+        assert_eq!(files(&path, "slot-").len(), 2);
+        assert_eq!(files(&path, "temporary-").len(), 0);
+    }
+}
+
+#[test]
+fn many_commits_take_bounded_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = open(dir.path());
+    for n in 0..50_000u64 {
+        state.set("n", &n).unwrap();
+    }
+    assert_eq!(files(dir.path(), "journal-").len(), 1);
+    let bytes: u64 =
+        files(dir.path(), "").iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert!(bytes <= 2 * (1 << 20) + 4096, "{bytes} bytes");
+    drop(state);
+    assert_eq!(open(dir.path()).get::<u64>("n").unwrap(), Some(49_999));
+}
+
+#[test]
+fn a_large_value_alternates_between_two_slots() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = open(dir.path());
+    let mut content = vec![0u8; 300_000];
+    for n in 0..200 {
+        content[n * 1400] = n as u8;
+        state.set("large", &Bytes::from(content.clone())).unwrap();
+    }
+    assert_eq!(files(dir.path(), "slot-").len(), 2);
+    drop(state);
+    assert_eq!(open(dir.path()).get::<Bytes>("large").unwrap().unwrap()[..], content[..]);
+}
+
+#[test]
+fn no_state_is_not_found_and_nothing_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("missing");
+    assert!(matches!(refused(&path), OpenError::NotFound { .. }));
+    assert!(!path.exists());
+    assert!(matches!(refused(dir.path()), OpenError::NotFound { .. }));
+    assert_eq!(files(dir.path(), "").len(), 0);
+}
+
+#[test]
+fn a_journal_that_was_removed_is_damage_not_a_new_state() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).set("n", &1).unwrap();
+    fs::remove_file(&files(dir.path(), "journal-")[0]).unwrap();
+    for create in [false, true] {
+        let error = ActorState::options().create(create).open(dir.path()).map(drop).unwrap_err();
+        assert!(error.to_string().contains("journal that belongs to it is missing"), "{error}");
+    }
+}
+
+#[test]
+fn a_directory_used_for_something_else_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thesis.tex"), "chapter 1").unwrap();
+    let error = ActorState::open(dir.path()).map(drop).unwrap_err();
+    assert!(matches!(&error, OpenError::NotAState { found, .. } if found == "thesis.tex"));
+    assert_eq!(files(dir.path(), "").len(), 1);
+}
+
+#[test]
+fn state_files_are_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a/b");
+    open(&path).set("large", &Bytes::from(vec![1; 100_000])).unwrap();
+    for directory in [dir.path().join("a"), path.clone()] {
+        assert_eq!(fs::metadata(directory).unwrap().permissions().mode() & 0o7777, 0o700);
+    }
+    for file in files(&path, "") {
+        let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o600, "{}", file.display());
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).unwrap();
+    assert!(matches!(refused(&path), OpenError::NotPrivate { .. }));
+}
+
+#[test]
+fn links_are_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+    open(&real).set("n", &1).unwrap();
+    symlink(&real, &link).unwrap();
+    assert!(matches!(refused(&link), OpenError::Unreadable { operation: "open", .. }));
+    let journal = &files(&real, "journal-")[0];
+    let elsewhere = dir.path().join("elsewhere");
+    fs::rename(journal, &elsewhere).unwrap();
+    symlink(&elsewhere, journal).unwrap();
+    assert!(matches!(refused(&real), OpenError::Unreadable { operation: "open", .. }));
+}
+
+#[test]
+fn a_removed_directory_fences_its_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut state = open(&path);
+    state.set("n", &1).unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    let error = state.set("n", &2).unwrap_err();
+    assert!(matches!(error, StateError::Store(StoreError::Fenced { .. })), "{error}");
+    let error = state.set("n", &3).unwrap_err();
+    assert!(matches!(error, StateError::Store(StoreError::Poisoned { .. })), "{error}");
+}
+
+#[test]
+fn a_newer_format_is_refused_before_its_writer_is_fenced() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = open(dir.path());
+    state.set("n", &1).unwrap();
+    let journal = &files(dir.path(), "journal-")[0];
+    let good = fs::read(journal).unwrap();
+    let mut newer = good.clone();
+    newer[8] = 2;
+    fs::write(journal, &newer).unwrap();
+    let error = refused(dir.path());
+    assert!(matches!(error, OpenError::NewerVersion { found: 2, supported: 1, .. }), "{error}");
+    fs::write(journal, &good).unwrap();
+    state.set("n", &2).unwrap();
+}
+
+#[test]
+fn files_swapped_between_states_are_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+    for path in [&one, &other] {
+        open(path).set("large", &Bytes::from(vec![1; 100_000])).unwrap();
+    }
+    for kind in ["journal-", "slot-"] {
+        let (mine, theirs) = (&files(&one, kind)[0], &files(&other, kind)[0]);
+        let good = fs::read(mine).unwrap();
+        fs::copy(theirs, mine).unwrap();
+        let error = refused(&one);
+        assert!(matches!(error, OpenError::Damaged { .. }), "{kind}: {error}");
+        assert!(error.to_string().contains("another state"), "{kind}: {error}");
+        fs::write(mine, good).unwrap();
+    }
+}
+
+#[test]
+fn a_name_too_long_is_refused_and_the_store_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = open(dir.path());
+    let error = state.update([("x".repeat(70_000), codec::encode(&1).unwrap())]).unwrap_err();
+    assert!(matches!(error, StateError::Store(StoreError::TooLarge { limit: 65535, .. })));
+    state.set("n", &2).unwrap();
+    drop(state);
+    assert_eq!(open(dir.path()).get::<u64>("n").unwrap(), Some(2));
+}
+
+#[test]
+fn inspecting_changes_nothing_and_fences_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = open(dir.path());
+    state.set("n", &1).unwrap();
+    state.set("large", &Bytes::from(vec![1; 100_000])).unwrap();
+    let contents = || {
+        let read = |path: PathBuf| (fs::read(&path).unwrap(), path);
+        files(dir.path(), "").into_iter().map(read).collect::<Vec<_>>()
+    };
+    let before = contents();
+    let inspection = persistent_actor::store::inspect(dir.path()).unwrap();
+    assert_eq!(&inspection.view, state.view());
+    assert_eq!((inspection.epoch, inspection.claimed_epoch), (1, 1));
+    assert!(inspection.holder.contains(&format!("pid {}\n", std::process::id())));
+    assert!(contents() == before);
+    state.set("n", &2).unwrap();
+}
