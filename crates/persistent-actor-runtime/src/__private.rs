@@ -5,6 +5,7 @@ pub use persistent_actor::codec::{decode, encode};
 pub use persistent_actor::{Actor, CodecError, Encoded, Method, Outcome};
 
 pub use crate::actor_type::{ActorType, Remote};
+pub use crate::buffers::buffers_made;
 pub use crate::error::CallError;
 pub use crate::handle::Handle;
 pub use crate::init::{TestWorker, block_on, take_worker_branch};

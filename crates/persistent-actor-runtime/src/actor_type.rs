@@ -1,12 +1,13 @@
 //! [`Remote`] and the registry of actor types, by which a worker finds the type it is to run.
 
-use persistent_actor::Actor;
+use persistent_actor::{Actor, Encoded};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::assignment::Assignment;
 use crate::error::SpawnError;
 use crate::handle::Handle;
-use crate::worker::{self, Assignment};
+use crate::worker::{self, Connection};
 
 /// An actor that can run in a process of its own. Written by `#[actor]`.
 pub trait Remote: Actor + Serialize + DeserializeOwned {
@@ -17,7 +18,7 @@ pub trait Remote: Actor + Serialize + DeserializeOwned {
 /// An actor type that workers of this executable can run.
 pub struct ActorType {
     type_name: fn() -> &'static str,
-    pub(crate) serve: fn(Assignment) -> worker::Finish,
+    pub(crate) serve: fn(Connection, &Assignment, Encoded) -> !,
 }
 
 impl ActorType {

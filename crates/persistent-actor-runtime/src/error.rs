@@ -87,6 +87,12 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// A durable node needs a directory.
+    #[error("a node with durability {durability} needs a state directory: use Node::open(dir)")]
+    NoDirectory {
+        /// The wanted durability.
+        durability: persistent_actor::Durability,
+    },
     /// Others could change the state.
     #[error("the state root {} is not private ({reason}); allow writing to its owner only", path.display())]
     NotPrivate {
@@ -94,12 +100,6 @@ pub enum NodeError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
-    },
-    /// A durable node needs a directory.
-    #[error("a node with durability {durability} needs a state directory: use Node::open(dir)")]
-    NoDirectory {
-        /// The wanted durability.
-        durability: persistent_actor::Durability,
     },
 }
 
@@ -159,6 +159,20 @@ pub enum SpawnError {
         operation: &'static str,
         /// What the system said.
         source: io::Error,
+    },
+    /// The actor was started outside a tokio runtime.
+    #[error("actor {name:?} needs a tokio runtime: start it from async code under one")]
+    NoRuntime {
+        /// The actor's name.
+        name: String,
+    },
+    /// The initial value cannot be sent to the actor's process.
+    #[error("the initial value of actor {name:?} is {reason}")]
+    Unsendable {
+        /// The actor's name.
+        name: String,
+        /// Why.
+        reason: String,
     },
     /// The actor's process could not load its state, or died before it had.
     #[error("actor {name:?} did not start: {reason}")]
@@ -252,6 +266,13 @@ pub enum CallError<E = Never> {
         /// What was tried, and what the system said.
         reason: String,
     },
+    /// The call ran and what it changed was saved, but its reply cannot be sent.
+    ReplyLost {
+        /// The call.
+        call: CallId,
+        /// Why.
+        reason: String,
+    },
     /// The arguments cannot be encoded.
     Encode(CodecError),
     /// The reply is not of the expected type.
@@ -272,6 +293,7 @@ impl<E> CallError<E> {
             | Self::LedgerExpired { call }
             | Self::Rejected { call, .. }
             | Self::RetriesExhausted { call, .. }
+            | Self::ReplyLost { call, .. }
             | Self::Decode { call, .. } => Some(*call),
             Self::ActorStopped { call, .. } | Self::ActorDied { call, .. } => *call,
             Self::Method(_) | Self::TooLarge { .. } | Self::Memory { .. } | Self::Encode(_) => None,
@@ -290,6 +312,7 @@ impl<E> CallError<E> {
             Self::PoisonCall { .. }
             | Self::LedgerExpired { .. }
             | Self::RetriesExhausted { .. }
+            | Self::ReplyLost { .. }
             | Self::Decode { .. } => true,
             Self::ActorStopped { call, .. } | Self::ActorDied { call, .. } => call.is_some(),
         }
@@ -315,6 +338,7 @@ impl<E> CallError<E> {
             Self::ActorDied { actor, call, reason } => CallError::ActorDied { actor, call, reason },
             Self::TooLarge { what, size, limit } => CallError::TooLarge { what, size, limit },
             Self::Memory { reason } => CallError::Memory { reason },
+            Self::ReplyLost { call, reason } => CallError::ReplyLost { call, reason },
             Self::Encode(error) => CallError::Encode(error),
             Self::Decode { call, source } => CallError::Decode { call, source },
         }
@@ -347,6 +371,9 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
                 write!(f, "too large to send: {size} {what}; at most {limit} can be sent")
             }
             Self::Memory { reason } => write!(f, "no shared memory for a large value: {reason}"),
+            Self::ReplyLost { call, reason } => {
+                write!(f, "call {call} has run, but {reason}")
+            }
             Self::Encode(_) => f.write_str("the arguments cannot be encoded"),
             Self::Decode { call, .. } => write!(f, "the reply of call {call} cannot be decoded"),
         }

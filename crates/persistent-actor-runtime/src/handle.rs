@@ -1,14 +1,18 @@
 //! [`Handle`]: one actor, as its callers see it.
 
+use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use persistent_actor::{CallId, codec};
+use persistent_actor::{CallId, CodecError, Encoded, codec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::cell::{Cell, End};
 use crate::error::CallError;
+use crate::lending::{Payload, PayloadError};
+use crate::wire::Status;
 
 /// Where in a call the worker is to kill itself; see [`Handle::kill_during_next_call`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +30,38 @@ pub enum KillPoint {
 /// Calls are processed one at a time, in the order in which they were sent. When the last handle
 /// is dropped, the actor answers what was sent and stops.
 pub struct Handle<A> {
-    name: Arc<str>,
+    shared: Arc<Shared>,
     actor: PhantomData<fn() -> A>,
+}
+
+/// What the handles of an actor share; the last to go lets the actor stop.
+struct Shared {
+    cell: Arc<Cell>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.cell.abandon();
+    }
 }
 
 impl<A> Clone for Handle<A> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), actor: PhantomData }
+        Self { shared: self.shared.clone(), actor: PhantomData }
+    }
+}
+
+impl<A> fmt::Debug for Handle<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({:?}, incarnation {})", self.name(), self.incarnation())
     }
 }
 
 impl<A> Handle<A> {
+    pub(crate) fn new(cell: Arc<Cell>) -> Self {
+        Self { shared: Arc::new(Shared { cell }), actor: PhantomData }
+    }
+
     /// Calls the method `A::METHODS[method]` and waits for its reply.
     ///
     /// The call takes effect exactly once, however often the actor dies. The arguments are
@@ -56,20 +81,25 @@ impl<A> Handle<A> {
         E: DeserializeOwned,
     {
         let args = codec::encode(args);
-        let name = self.name.clone();
+        let shared = self.shared.clone();
         async move {
-            let _ = (method, args.map_err(CallError::Encode)?);
-            Err(CallError::ActorStopped { actor: name, call: None::<CallId> })
+            let (call, status, value) = shared
+                .answer(method, args)
+                .await
+                .map_err(|e| e.map_method(|never| match never {}))?;
+            typed(call, status, &value)
         }
     }
 
     /// Kills the actor's process from outside (SIGKILL) and waits until it is gone; the restart
     /// policy then applies as for any death.
     ///
+    /// While the actor has no process, waits for the next one.
+    ///
     /// # Errors
-    /// [`CallError::ActorStopped`] or [`CallError::ActorDied`] if there is no process any more.
+    /// [`CallError::ActorStopped`] or [`CallError::ActorDied`] if there will be none any more.
     pub async fn kill(&self) -> Result<(), CallError> {
-        Err(CallError::ActorStopped { actor: self.name.clone(), call: None })
+        self.shared.cell.kill().await
     }
 
     /// Stops the actor after the calls that were sent, and waits until its process is gone.
@@ -79,25 +109,80 @@ impl<A> Handle<A> {
     /// # Errors
     /// [`CallError::ActorDied`] if it died for good instead.
     pub async fn stop(&self) -> Result<(), CallError> {
-        Err(CallError::ActorStopped { actor: self.name.clone(), call: None })
+        let cell = &self.shared.cell;
+        cell.close();
+        match cell.ended().await {
+            End::Stopped => Ok(()),
+            End::Died(reason) => {
+                Err(CallError::ActorDied { actor: cell.name.clone(), call: None, reason })
+            }
+        }
     }
 
     /// Fault injection: in the next call made through any handle of this actor, the worker kills
     /// itself (SIGKILL) at this point, in the call's first attempt only.
-    pub fn kill_during_next_call(&self, _point: KillPoint) {}
+    ///
+    /// For a call that leaves no record, the two later points are both after the run.
+    pub fn kill_during_next_call(&self, point: KillPoint) {
+        self.shared.cell.kill_during_next_call(point);
+    }
 
     /// The actor's name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.shared.cell.name
     }
 
     /// The actor's process; 0 while there is none.
     pub fn pid(&self) -> u32 {
-        0
+        self.shared.cell.pid()
     }
 
     /// Which start of the actor in this node is the current one, counted from 1.
     pub fn incarnation(&self) -> u64 {
-        0
+        self.shared.cell.incarnation()
+    }
+}
+
+impl Shared {
+    /// Sends a call and waits for its answer.
+    async fn answer(
+        &self,
+        method: usize,
+        args: Result<Encoded, CodecError>,
+    ) -> Result<(CallId, Status, Encoded), CallError> {
+        let args = Payload::new(args.map_err(CallError::Encode)?).map_err(unsendable)?;
+        // A number beyond the range is no method either, and the worker says so.
+        let method = u32::try_from(method).unwrap_or(u32::MAX);
+        let permit = self.cell.permit().await?;
+        let answer = self.cell.send(method, args, permit)?;
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => Err(CallError::ActorStopped { actor: self.cell.name.clone(), call: None }),
+        }
+    }
+}
+
+fn unsendable(error: PayloadError) -> CallError {
+    match error {
+        PayloadError::TooLarge { what, size, limit } => CallError::TooLarge { what, size, limit },
+        PayloadError::Memory { reason } => CallError::Memory { reason },
+    }
+}
+
+/// The answer to a call in the types of its method.
+fn typed<T, E>(call: CallId, status: Status, value: &Encoded) -> Result<T, CallError<E>>
+where
+    T: DeserializeOwned,
+    E: DeserializeOwned,
+{
+    let undecodable = |source| CallError::Decode { call, source };
+    let text = || codec::decode::<String>(value).map_err(undecodable);
+    match status {
+        Status::Returned => codec::decode(value).map_err(undecodable),
+        Status::Failed => Err(codec::decode(value).map_or_else(undecodable, CallError::Method)),
+        Status::Panicked => Err(CallError::Panicked { call, message: text()? }),
+        Status::Rejected => Err(CallError::Rejected { call, reason: text()? }),
+        Status::Expired => Err(CallError::LedgerExpired { call }),
+        Status::Unsendable => Err(CallError::ReplyLost { call, reason: text()? }),
     }
 }

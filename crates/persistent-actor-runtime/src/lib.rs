@@ -12,14 +12,28 @@
 #[doc(hidden)]
 pub mod __private;
 mod actor_type;
+mod actors;
+mod assignment;
+mod buffers;
 mod builder;
+mod cell;
 mod error;
 mod event;
 mod handle;
 mod init;
+mod lending;
 mod limit;
+mod link;
+mod mapping;
 mod never;
 mod node;
+mod pending;
+mod process;
+mod root;
+mod socket;
+mod spawner;
+mod supervisor;
+mod wire;
 mod worker;
 
 pub use persistent_actor::*;

@@ -1,28 +1,50 @@
 //! [`Node`]: the state root and the actors on it.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use persistent_actor::testing::Switches;
-use persistent_actor::{Durability, Encoded, LedgerLimits};
+use persistent_actor::{Durability, Encoded, LedgerLimits, SessionId, codec};
+use tokio::sync::oneshot;
 
 use crate::actor_type::{ActorType, Remote};
+use crate::actors::Actors;
+use crate::assignment::Assignment;
+use crate::buffers::use_shared_memory;
 use crate::builder::{ActorBuilder, Policy};
+use crate::cell::Cell;
 use crate::error::{NodeError, SpawnError};
 use crate::event::{Event, Observer};
 use crate::handle::Handle;
+use crate::init::EntryPoint;
+use crate::lending::Payload;
+use crate::root::{Root, escape};
+use crate::supervisor::Supervisor;
 
 /// The actors of this program, and the directory that keeps their states.
 ///
 /// Clones share the node. When the last one is dropped, all its actors' processes are killed; use
-/// [`Node::shutdown`] to let them finish first.
+/// [`Node::shutdown`] to let them finish first. However the program ends, SIGKILL included, none
+/// of them outlives it.
 #[derive(Clone)]
 pub struct Node {
     inner: Arc<Inner>,
 }
 
 struct Inner {
+    root: Mutex<Option<Arc<Root>>>,
     durability: Durability,
+    limits: LedgerLimits,
+    switches: Switches,
+    observer: Option<Observer>,
+    actors: Arc<Actors>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.actors.kill_all();
+    }
 }
 
 impl Node {
@@ -34,7 +56,8 @@ impl Node {
         Self::builder().open(dir)
     }
 
-    /// A node without a directory: its actors' states live in their memory only.
+    /// A node without a directory: its actors' states live in their memory only
+    /// ([`Durability::None`]).
     ///
     /// # Errors
     /// See [`NodeError`].
@@ -54,8 +77,12 @@ impl Node {
         ActorBuilder::new(self.clone(), name.into())
     }
 
-    /// Stops all actors after the calls that were sent, and waits until their processes are gone.
-    pub async fn shutdown(&self) {}
+    /// Stops all actors after the calls that were sent, waits until their processes are gone, and
+    /// gives the state root free.
+    pub async fn shutdown(&self) {
+        self.inner.actors.stop_all().await;
+        self.inner.root.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 
     /// The durability of actors that do not say otherwise.
     pub fn durability(&self) -> Durability {
@@ -65,13 +92,73 @@ impl Node {
     pub(crate) async fn spawn<A: Remote>(
         &self,
         name: String,
-        _durability: Durability,
-        _policy: Policy,
-        _initial: Encoded,
+        durability: Durability,
+        policy: Policy,
+        initial: Encoded,
     ) -> Result<Handle<A>, SpawnError> {
-        ActorType::name_of::<A>()?;
-        Err(SpawnError::NodeClosed { name })
+        let entry = EntryPoint::of_this_program()?;
+        let type_name = ActorType::name_of::<A>()?;
+        let runtime = tokio::runtime::Handle::try_current()
+            .map_err(|_| SpawnError::NoRuntime { name: name.clone() })?;
+        let assignment = self.assignment(type_name, &name, durability)?;
+        let initial_failed = |source| SpawnError::Initial { name: name.clone(), source };
+        let options = codec::encode(&assignment).map_err(initial_failed)?;
+        let options = payload(&name, options)?;
+        let initial = payload(&name, initial)?;
+        let session = SessionId::generate().map_err(|source| {
+            let operation = "get random bytes";
+            SpawnError::Io { name: name.clone(), operation, source }
+        })?;
+
+        let observer = self.inner.observer.clone();
+        let cell = Arc::new(Cell::new(&name, session, policy, method_name::<A>, observer));
+        self.inner.actors.add(&cell).await?;
+        let handle = Handle::new(cell.clone());
+        let (started, start) = oneshot::channel();
+        let actors = Arc::downgrade(&self.inner.actors);
+        let started = Some(started);
+        runtime.spawn(Supervisor { cell, actors, entry, options, initial, started }.run());
+        match start.await {
+            Ok(started) => started.map(|()| handle),
+            Err(_) => Err(SpawnError::NodeClosed { name }),
+        }
     }
+
+    fn assignment(
+        &self,
+        type_name: &str,
+        name: &str,
+        durability: Durability,
+    ) -> Result<Assignment, SpawnError> {
+        let escaped = escape(name)?;
+        let root = self.inner.root.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let path = match (root, durability) {
+            (_, Durability::None) => Vec::new(),
+            (Some(root), _) => root.state_path(&escaped).into_os_string().into_vec(),
+            (None, _) => {
+                return Err(SpawnError::NoDirectory { name: name.to_owned(), durability });
+            }
+        };
+        Ok(Assignment {
+            type_name: type_name.to_owned(),
+            actor: name.to_owned(),
+            path,
+            durability,
+            switches: self.inner.switches,
+            limits: (&self.inner.limits).into(),
+        })
+    }
+}
+
+fn payload(name: &str, value: Encoded) -> Result<Payload, SpawnError> {
+    Payload::new(value).map_err(|error| SpawnError::Unsendable {
+        name: name.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn method_name<A: Remote>(method: usize) -> &'static str {
+    A::METHODS.get(method).map_or("unknown", |method| method.name)
 }
 
 /// The settings of a [`Node`].
@@ -110,12 +197,14 @@ impl NodeBuilder {
         self
     }
 
-    /// Opens the state root `dir`, or makes it, private to the user.
+    /// Opens the state root `dir`, or makes it, private to the user. It is locked: one program
+    /// at a time can have it open.
     ///
     /// # Errors
     /// See [`NodeError`].
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Node, NodeError> {
-        self.build(Some(dir.as_ref().to_owned()))
+        let root = Root::open(dir.as_ref())?;
+        Ok(self.build(Some(Arc::new(root))))
     }
 
     /// A node without a directory; only for [`Durability::None`].
@@ -123,11 +212,30 @@ impl NodeBuilder {
     /// # Errors
     /// [`NodeError::NoDirectory`] if the durability is another.
     pub fn in_memory(self) -> Result<Node, NodeError> {
-        self.build(None)
+        match self.durability {
+            Durability::None => Ok(self.build(None)),
+            durability => Err(NodeError::NoDirectory { durability }),
+        }
     }
 
-    fn build(self, _dir: Option<PathBuf>) -> Result<Node, NodeError> {
-        let _ = (self.limits, self.switches, self.observer);
-        Ok(Node { inner: Arc::new(Inner { durability: self.durability }) })
+    fn build(self, root: Option<Arc<Root>>) -> Node {
+        let Self { durability, limits, switches, observer } = self;
+        use_shared_memory();
+        raise_descriptor_limit();
+        let root = Mutex::new(root);
+        let actors = Arc::default();
+        let inner = Inner { root, durability, limits, switches, observer, actors };
+        Node { inner: Arc::new(inner) }
+    }
+}
+
+/// Each actor takes a descriptor, and each shared buffer: raises the number that may be open
+/// from the usual 1024 to what the system allows.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // What cannot be raised stays; a lack of descriptors is an error where it occurs.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
 }

@@ -1,38 +1,351 @@
 //! The worker: receive a call, look it up, run it, commit, reply.
+//!
+//! One thread, blocking. The calls themselves are the business of the core's [`Instance`].
 
-use std::io::Write;
+use std::error::Error as StdError;
+use std::ffi::{CString, OsStr};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use crate::actor_type::Remote;
+use persistent_actor::{
+    ActorState, Answer, Call, Encoded, Instance, OpenError, Rejection, Reply, ReplyStatus, Stage,
+    StoreError, codec,
+};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
-/// What a worker is to run.
-pub(crate) struct Assignment {}
+use crate::actor_type::{ActorType, Remote};
+use crate::assignment::Assignment;
+use crate::buffers::use_shared_memory;
+use crate::event::now_ns;
+use crate::handle::KillPoint;
+use crate::lending::{Lending, Payload};
+use crate::process::kill_this_process;
+use crate::socket::{Inbox, Outbox, receive};
+use crate::spawner::WORKER_VARIABLE;
+use crate::wire::{Frame, Stamps, Status, WireError};
 
-/// How a worker ended.
-pub(crate) enum Finish {
-    /// The node closed the connection.
-    Closed,
-}
+/// The exit code of a worker that could not go on.
+const EXIT_FAILED: i32 = 1;
 
 /// A process that was started as a worker.
-pub(crate) struct Worker {}
+pub(crate) struct Worker {
+    connection: Connection,
+}
 
 impl Worker {
+    /// The worker that this process is; `None` if it is none.
     pub(crate) fn of_this_process() -> Option<Self> {
-        None
+        let node: i32 = std::env::var(WORKER_VARIABLE).ok()?.parse().ok()?;
+        let stdin = rustix::stdio::stdin();
+        // The variable reaches programs that a worker starts, too. Only a worker has a socket
+        // there, and one that its node made.
+        let maker = rustix::net::sockopt::socket_peercred(stdin).ok()?;
+        if maker.pid.as_raw_nonzero().get() != node {
+            return None;
+        }
+        if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+            exit_with(&format!("cannot tie a worker to its node: {error}"));
+        }
+        if getppid().is_none_or(|parent| parent.as_raw_nonzero().get() != node) {
+            // The node died before the line above.
+            std::process::exit(0);
+        }
+        match take_socket() {
+            Ok(socket) => Some(Self { connection: Connection::new(socket) }),
+            Err(error) => exit_with(&format!("a worker cannot take its socket: {error}")),
+        }
     }
 
-    pub(crate) fn run(self) -> ! {
-        std::process::exit(0)
+    pub(crate) fn run(mut self) -> ! {
+        use_shared_memory();
+        match self.connection.receive_assignment() {
+            Ok(Some((assignment, initial))) => self.serve(&assignment, initial),
+            Ok(None) => std::process::exit(0),
+            Err(error) => self.connection.fail(&error),
+        }
+    }
+
+    fn serve(mut self, assignment: &Assignment, initial: Encoded) -> ! {
+        set_process_name(&assignment.actor);
+        match ActorType::find(&assignment.type_name) {
+            Some(entry) => (entry.serve)(self.connection, assignment, initial),
+            None => {
+                let reason = format!("this executable has no actor {}", assignment.type_name);
+                self.connection.fail(&WireError(reason))
+            }
+        }
     }
 }
 
-pub(crate) fn serve<A: Remote>(_: Assignment) -> Finish {
-    Finish::Closed
+/// Moves the socket away from stdin, where what the user's code reads or starts would get it.
+fn take_socket() -> io::Result<OwnedFd> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let null = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(socket)
 }
 
-/// Ends a process that cannot go on.
+/// Shows the actor's name in `ps` and `top`; the kernel keeps 15 bytes of it.
+fn set_process_name(actor: &str) {
+    if let Ok(name) = CString::new(actor) {
+        // Without it, the process just has its executable's name.
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
+/// Ends a process that cannot go on and has nobody else to tell.
 pub(crate) fn exit_with(message: &str) -> ! {
     // With stderr gone there is nobody left to tell.
-    let _ = writeln!(std::io::stderr(), "error: {message}");
-    std::process::exit(1)
+    let _ = writeln!(io::stderr(), "error: {message}");
+    std::process::exit(EXIT_FAILED)
+}
+
+/// The worker's end of the connection.
+pub(crate) struct Connection {
+    socket: OwnedFd,
+    inbox: Inbox,
+    outbox: Outbox,
+    lending: Lending,
+}
+
+/// A call as it was received.
+struct ReceivedCall {
+    call: Call,
+    kill_at: Option<KillPoint>,
+}
+
+impl Connection {
+    fn new(socket: OwnedFd) -> Self {
+        let (inbox, outbox) = (Inbox::new(), Outbox::default());
+        Self { socket, inbox, outbox, lending: Lending::default() }
+    }
+
+    /// Receives frames until `take` makes something of one; `None` when the node closed the
+    /// connection. What concerns shared buffers is done on the way.
+    fn receive_until<T>(
+        &mut self,
+        mut take: impl FnMut(&mut Lending, Frame<'_>) -> Result<T, WireError>,
+    ) -> io::Result<Option<T>> {
+        loop {
+            let Self { inbox, lending, .. } = self;
+            let taken = receive(&self.socket, inbox, |frame, descriptor| match frame {
+                Frame::Buffer { id, len } => match descriptor {
+                    Some(descriptor) => lending.learn(id, len, descriptor).map(|()| None),
+                    None => Err(WireError("a buffer without its descriptor".to_owned())),
+                },
+                Frame::Forget { id } => {
+                    lending.forget(id);
+                    Ok(None)
+                }
+                Frame::Release { id } => lending.take_back(id).map(|()| None),
+                frame => take(lending, frame).map(Some),
+            })?;
+            match taken {
+                None => return Ok(None),
+                Some(Ok(Some(taken))) => return Ok(Some(taken)),
+                Some(Ok(None)) => {}
+                Some(Err(error)) => return Err(io::Error::other(error)),
+            }
+        }
+    }
+
+    fn receive_assignment(&mut self) -> io::Result<Option<(Assignment, Encoded)>> {
+        self.receive_until(|lending, frame| match frame {
+            Frame::Start { options, initial } => {
+                let options = lending.borrow(&options)?;
+                let assignment = codec::decode(&options).map_err(|e| WireError(e.to_string()))?;
+                Ok((assignment, lending.borrow(&initial)?))
+            }
+            other => Err(WireError(format!("{other:?} before the start"))),
+        })
+    }
+
+    fn receive_call(&mut self) -> io::Result<Option<ReceivedCall>> {
+        self.receive_until(|lending, frame| match frame {
+            Frame::Call { id, acked_below, method, kill_at, args } => {
+                let args = lending.borrow(&args)?;
+                Ok(ReceivedCall {
+                    call: Call { id, acked_below, method: method as usize, args },
+                    kill_at,
+                })
+            }
+            other => Err(WireError(format!("{other:?} is not for a worker"))),
+        })
+    }
+
+    fn send(&mut self, frame: &Frame<'_>) -> io::Result<()> {
+        self.outbox.push(frame);
+        self.flush()
+    }
+
+    fn reply(&mut self, sequence: u64, answer: Answer, stamps: Stamps) -> io::Result<()> {
+        let replayed = matches!(answer, Answer::Replayed(_));
+        let (status, value) = outcome(answer);
+        let (status, payload) = match Payload::new(value) {
+            Ok(payload) => (status, payload),
+            // It ran, and its caller cannot be given the result.
+            Err(error) => {
+                let reason = encoded_text(&format!("the reply is {error}"));
+                let payload = Payload::new(reason).map_err(|e| io::Error::other(e.to_string()))?;
+                (Status::Unsendable, payload)
+            }
+        };
+        let value = self.lending.lend(&payload, &mut self.outbox);
+        let frame = Frame::Reply { sequence, status, replayed, stamps, value };
+        self.outbox.push(&frame);
+        self.flush()
+    }
+
+    /// Tells the node what was dropped since the last frame.
+    fn release(&mut self) -> io::Result<()> {
+        self.lending.push_returns(&mut self.outbox);
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // The socket blocks, so that all of it is sent.
+        self.outbox.flush(self.socket.as_fd()).map(|_| ())
+    }
+
+    /// Tells the node why this worker cannot go on, and exits.
+    fn fail(&mut self, error: &dyn StdError) -> ! {
+        let reason = with_causes(error);
+        // If the node is gone there is nobody to tell.
+        let _ = self.send(&Frame::Fatal { reason: &reason });
+        std::process::exit(EXIT_FAILED)
+    }
+}
+
+fn with_causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Runs one actor of type `A` until its node closes the connection.
+pub(crate) fn serve<A: Remote>(
+    mut connection: Connection,
+    assignment: &Assignment,
+    initial: Encoded,
+) -> ! {
+    let mut instance = match open::<A>(assignment, initial) {
+        Ok(instance) => instance,
+        Err(error) => connection.fail(&error),
+    };
+    match serve_calls(&mut connection, &mut instance) {
+        Ok(()) => {
+            drop(instance);
+            std::process::exit(0)
+        }
+        Err(Stop::Store(error)) => connection.fail(&error),
+        Err(Stop::Connection(error)) => connection.fail(&error),
+    }
+}
+
+fn open<A: Remote>(assignment: &Assignment, initial: Encoded) -> Result<Instance<A>, OpenError> {
+    let options = assignment.options();
+    let path = Path::new(OsStr::from_bytes(&assignment.path));
+    let state: ActorState = options.open(path)?;
+    Instance::open(state, move || codec::decode::<A>(&initial))
+}
+
+/// Why a worker stops serving.
+enum Stop {
+    Store(StoreError),
+    Connection(io::Error),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Connection(error)
+    }
+}
+
+fn serve_calls<A: Remote>(
+    connection: &mut Connection,
+    instance: &mut Instance<A>,
+) -> Result<(), Stop> {
+    let state = instance.state();
+    connection.send(&Frame::Ready { epoch: state.epoch(), sequence: state.sequence() })?;
+    while let Some(ReceivedCall { call, kill_at }) = connection.receive_call()? {
+        let mut stamps = Stamps::default();
+        let answer = instance.call(&call, &mut |stage| observe(stage, kill_at, &mut stamps))?;
+        let sequence = call.id.sequence;
+        // The arguments go first, so that their release travels with the reply.
+        drop(call);
+        connection.reply(sequence, answer, stamps)?;
+        instance.maintain()?;
+        connection.release()?;
+    }
+    Ok(())
+}
+
+/// Notes when a call reached a stage, and kills the worker there if that was asked for.
+fn observe(stage: Stage, kill_at: Option<KillPoint>, stamps: &mut Stamps) {
+    let now = now_ns();
+    match stage {
+        Stage::Run => {
+            stamps.run_started_ns = now;
+            kill_if(kill_at == Some(KillPoint::BeforeRun));
+        }
+        Stage::Commit => {
+            stamps.run_ended_ns = now;
+            kill_if(kill_at == Some(KillPoint::BeforeCommit));
+        }
+        Stage::Reply if stamps.run_ended_ns != 0 => {
+            stamps.committed_ns = now;
+            kill_if(kill_at == Some(KillPoint::AfterCommit));
+        }
+        // A call that leaves no record has no commit: both points after the run are here.
+        Stage::Reply => {
+            stamps.run_ended_ns = now;
+            kill_if(matches!(kill_at, Some(KillPoint::BeforeCommit | KillPoint::AfterCommit)));
+        }
+    }
+}
+
+fn kill_if(here: bool) {
+    if here {
+        kill_this_process();
+    }
+}
+
+/// What is sent of an answer.
+fn outcome(answer: Answer) -> (Status, Encoded) {
+    match answer {
+        Answer::Ran(Reply { status, value }) | Answer::Replayed(Reply { status, value }) => {
+            let status = match status {
+                ReplyStatus::Returned => Status::Returned,
+                ReplyStatus::Failed => Status::Failed,
+                ReplyStatus::Panicked => Status::Panicked,
+            };
+            (status, value)
+        }
+        Answer::Rejected(rejection) => {
+            let status = match rejection {
+                Rejection::LedgerExpired(_) => Status::Expired,
+                _ => Status::Rejected,
+            };
+            (status, encoded_text(&rejection.to_string()))
+        }
+    }
+}
+
+fn encoded_text(text: &str) -> Encoded {
+    // A text always encodes.
+    codec::encode(text).unwrap_or_default()
 }

@@ -1,0 +1,48 @@
+//! [`Assignment`]: what a worker is to run, as its node tells it.
+
+use std::time::Duration;
+
+use persistent_actor::testing::Switches;
+use persistent_actor::{ActorState, Durability, LedgerLimits, Options};
+use serde::{Deserialize, Serialize};
+
+/// What a worker is to run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Assignment {
+    /// The name of the actor's type, by which it is registered.
+    pub(crate) type_name: String,
+    /// The actor's name.
+    pub(crate) actor: String,
+    /// The bytes of the path of its state; unused without durability.
+    pub(crate) path: Vec<u8>,
+    pub(crate) durability: Durability,
+    pub(crate) switches: Switches,
+    pub(crate) limits: Limits,
+}
+
+/// [`LedgerLimits`], to be sent.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    max_bytes: u64,
+    max_calls: usize,
+    max_sessions: usize,
+    max_age: Duration,
+}
+
+impl From<&LedgerLimits> for Limits {
+    fn from(limits: &LedgerLimits) -> Self {
+        let &LedgerLimits { max_bytes, max_calls, max_sessions, max_age } = limits;
+        Self { max_bytes, max_calls, max_sessions, max_age }
+    }
+}
+
+impl Assignment {
+    /// How the worker opens its state.
+    pub(crate) fn options(&self) -> Options {
+        let Limits { max_bytes, max_calls, max_sessions, max_age } = self.limits;
+        ActorState::options()
+            .durability(self.durability)
+            .switches(self.switches)
+            .ledger_limits(LedgerLimits { max_bytes, max_calls, max_sessions, max_age })
+    }
+}

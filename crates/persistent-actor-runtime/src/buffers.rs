@@ -1,0 +1,254 @@
+//! [`Pool`]: the shared-memory buffers of this process, made once and used again and again.
+//!
+//! A fresh shared buffer of 10 MiB costs 12 ms of page faults, one that was used before costs
+//! nothing. So a buffer whose content nobody holds any more, here or in another process, waits
+//! in the pool for the next content of its size class.
+
+use std::any::Any;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use persistent_actor::{Memory, MemoryPool, install_memory_pool};
+
+use crate::mapping::{MAX_BUFFER_BYTES, Mapping};
+use crate::wire::{BufferId, MAX_INLINE_BYTES};
+
+/// How much memory may wait in the pool for its next use, beside the buffer that came back last.
+/// Bytes.
+const MAX_IDLE_BYTES: usize = 256 << 20;
+
+/// The buffers that this process made and that nobody uses.
+pub(crate) struct Pool {
+    id: u64,
+    made: AtomicU64,
+    idle: Mutex<Vec<Arc<Mapping>>>,
+}
+
+/// The pool of this process.
+pub(crate) fn pool() -> &'static Pool {
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    POOL.get_or_init(Pool::new)
+}
+
+/// How many buffers this process has made so far.
+pub fn buffers_made() -> u64 {
+    pool().made.load(Ordering::Relaxed)
+}
+
+/// Makes shared memory the home of all large [`Bytes`](persistent_actor::Bytes) built in this
+/// process.
+pub(crate) fn use_shared_memory() {
+    // Another pool may be there already; its `Bytes` are copied when they are sent.
+    let _ = install_memory_pool(Box::new(SharedPool));
+}
+
+struct SharedPool;
+
+impl MemoryPool for SharedPool {
+    fn allocate(&self, len: usize) -> Box<dyn Memory> {
+        match pool().allocate(len) {
+            Ok(memory) => Box::new(memory),
+            // Out of descriptors, say: the heap serves, and sending it will tell.
+            Err(_) => Box::new(vec![0; len]),
+        }
+    }
+}
+
+impl Pool {
+    fn new() -> Self {
+        // A pool is told from others by a random number. Without one, the process id tells it
+        // from all that live.
+        let id = persistent_actor::SessionId::generate()
+            .map_or_else(|_| u64::from(std::process::id()), |id| id.0 as u64);
+        Self { id, made: AtomicU64::new(0), idle: Mutex::default() }
+    }
+
+    /// Memory of `len` bytes with unspecified content.
+    pub(crate) fn allocate(&'static self, len: usize) -> io::Result<SharedMemory> {
+        let class = size_class(len).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mapping = match self.take_idle(class) {
+            Some(mapping) => mapping,
+            None => {
+                let index = self.made.fetch_add(1, Ordering::Relaxed);
+                Arc::new(Mapping::create(BufferId { pool: self.id, index }, class)?)
+            }
+        };
+        Ok(SharedMemory { content: Content::Own(mapping), len })
+    }
+
+    fn take_idle(&self, class: usize) -> Option<Arc<Mapping>> {
+        let mut idle = self.idle();
+        let newest = idle.iter().rposition(|mapping| mapping.len() == class)?;
+        Some(idle.remove(newest))
+    }
+
+    /// Takes a buffer back that nobody uses any more.
+    fn give_back(&self, mapping: Arc<Mapping>) {
+        let mut idle = self.idle();
+        let mut bytes: usize = idle.iter().map(|mapping| mapping.len()).sum();
+        while bytes > MAX_IDLE_BYTES {
+            bytes -= idle.remove(0).len();
+        }
+        idle.push(mapping);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Arc<Mapping>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The size of the buffers for contents of `len` bytes: a power of two. Only pages that are
+/// written take memory.
+fn size_class(len: usize) -> Option<usize> {
+    let class = len.max(MAX_INLINE_BYTES).checked_next_power_of_two()?;
+    (class <= MAX_BUFFER_BYTES).then_some(class)
+}
+
+/// Values that were received and dropped; their sender is told with the next frames.
+#[derive(Default)]
+pub(crate) struct Returns(Mutex<Vec<BufferId>>);
+
+impl Returns {
+    fn push(&self, id: BufferId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+    }
+
+    /// What was dropped since the last look.
+    pub(crate) fn take(&self) -> Vec<BufferId> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Memory of a [`Bytes`](persistent_actor::Bytes) that other processes can read in place.
+pub(crate) struct SharedMemory {
+    content: Content,
+    len: usize,
+}
+
+enum Content {
+    /// In a buffer of this process's pool, and the only hand on it.
+    Own(Arc<Mapping>),
+    /// In a buffer that was received.
+    Borrowed(Arc<Mapping>, Arc<Returns>),
+    /// Was received, then copied in order to be written.
+    Copied(Box<dyn Memory>),
+}
+
+impl SharedMemory {
+    /// The first `len` bytes of a buffer that was received.
+    pub(crate) fn borrowed(mapping: Arc<Mapping>, len: usize, returns: Arc<Returns>) -> Self {
+        let len = len.min(mapping.len());
+        Self { content: Content::Borrowed(mapping, returns), len }
+    }
+
+    /// The buffer that holds the content; `None` if it lies on the heap.
+    pub(crate) fn mapping(&self) -> Option<&Arc<Mapping>> {
+        match &self.content {
+            Content::Own(mapping) | Content::Borrowed(mapping, _) => Some(mapping),
+            Content::Copied(memory) => memory.as_any().downcast_ref::<Self>()?.mapping(),
+        }
+    }
+
+    /// Puts the content where this process may write it.
+    fn copy_if_borrowed(&mut self) {
+        if let Content::Borrowed(mapping, _) = &self.content {
+            let mut copy = SharedPool.allocate(self.len);
+            copy.as_mut_slice().copy_from_slice(&mapping.bytes()[..self.len]);
+            self.give_up();
+            self.content = Content::Copied(copy);
+        }
+    }
+
+    /// Lets go of the buffer.
+    fn give_up(&mut self) {
+        match std::mem::replace(&mut self.content, Content::Copied(Box::new(Vec::new()))) {
+            Content::Own(mapping) => pool().give_back(mapping),
+            Content::Borrowed(mapping, returns) => returns.push(mapping.id()),
+            Content::Copied(_) => {}
+        }
+    }
+}
+
+impl Memory for SharedMemory {
+    fn as_slice(&self) -> &[u8] {
+        match &self.content {
+            Content::Own(mapping) | Content::Borrowed(mapping, _) => &mapping.bytes()[..self.len],
+            Content::Copied(memory) => memory.as_slice(),
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.copy_if_borrowed();
+        match &mut self.content {
+            // SAFETY: the buffer is this process's own, and `self` the only hand on it here: the
+            // pool gave it out and gets it back when `self` goes. Another process holds the
+            // content only while this one keeps a clone of the `Bytes` (`Lending`), and then no
+            // `&mut Memory` can be had.
+            Content::Own(mapping) => unsafe { &mut mapping.bytes_mut()[..self.len] },
+            Content::Copied(memory) => memory.as_mut_slice(),
+            Content::Borrowed(..) => unreachable!("was copied just now"),
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn private_pool() -> &'static Pool {
+        Box::leak(Box::new(Pool::new()))
+    }
+
+    #[test]
+    fn a_buffer_that_came_back_is_used_again_for_its_size() {
+        let pool = private_pool();
+        let buffer = Arc::new(Mapping::create(BufferId { pool: 0, index: 0 }, 1 << 20).unwrap());
+        pool.give_back(buffer);
+        assert!(pool.take_idle(1 << 21).is_none());
+        assert!(pool.take_idle(1 << 20).is_some());
+        assert!(pool.take_idle(1 << 20).is_none());
+    }
+
+    #[test]
+    fn idle_buffers_beyond_the_bound_are_freed_oldest_first() {
+        let pool = private_pool();
+        for index in 0..7 {
+            let id = BufferId { pool: 0, index };
+            pool.give_back(Arc::new(Mapping::create(id, 64 << 20).unwrap()));
+        }
+        let kept: Vec<u64> = pool.idle().iter().map(|mapping| mapping.id().index).collect();
+        assert_eq!(kept, [2, 3, 4, 5, 6], "256 MiB and the one that came last");
+    }
+
+    #[test]
+    fn received_memory_is_copied_before_it_is_written_and_then_given_back() {
+        let source = Arc::new(Mapping::create(BufferId { pool: 9, index: 9 }, 1 << 16).unwrap());
+        let returns = Arc::new(Returns::default());
+        let mut memory = SharedMemory::borrowed(source.clone(), 100, returns.clone());
+        memory.as_mut_slice().fill(1);
+        assert!(source.bytes().iter().all(|byte| *byte == 0), "the source is unharmed");
+        assert_eq!(memory.as_slice(), [1; 100]);
+        assert_eq!(returns.take(), [source.id()]);
+        drop(memory);
+        assert_eq!(returns.take(), [], "given back once");
+    }
+
+    #[test]
+    fn sizes_beyond_the_largest_buffer_are_refused() {
+        assert_eq!(size_class(1), Some(MAX_INLINE_BYTES));
+        assert_eq!(size_class(10 << 20), Some(16 << 20));
+        assert_eq!(size_class(MAX_BUFFER_BYTES + 1), None);
+        assert_eq!(size_class(usize::MAX), None);
+    }
+}

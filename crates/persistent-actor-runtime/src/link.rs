@@ -1,0 +1,91 @@
+//! [`Link`]: the node's end of the connection to one incarnation of an actor.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::net::Shutdown;
+use tokio::io::unix::AsyncFd;
+
+use crate::lending::{Lending, Payload};
+use crate::socket::Outbox;
+use crate::wire::{Frame, Value};
+
+/// The node's end of the connection to one incarnation of an actor.
+///
+/// Callers send straight from here, without a detour through a task; only what the socket does
+/// not take at once is left to the supervisor.
+pub(crate) struct Link {
+    socket: Arc<AsyncFd<OwnedFd>>,
+    outbox: Outbox,
+    pub(crate) lending: Lending,
+    /// The worker has loaded its state and takes calls.
+    pub(crate) ready: bool,
+    /// The worker was told that no more calls will come.
+    pub(crate) closed: bool,
+    /// Why nothing can be sent any more.
+    pub(crate) broken: Option<String>,
+}
+
+/// What became of frames that were to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// They are sent.
+    All,
+    /// Some wait until the socket takes them.
+    Blocked,
+    /// The connection is broken.
+    Broken,
+}
+
+impl Link {
+    pub(crate) fn new(socket: Arc<AsyncFd<OwnedFd>>) -> Self {
+        let (outbox, lending) = (Outbox::default(), Lending::default());
+        Self { socket, outbox, lending, ready: false, closed: false, broken: None }
+    }
+
+    /// Tells the worker what to run.
+    pub(crate) fn push_start(&mut self, options: &Payload, initial: &Payload) {
+        let options = self.lending.lend(options, &mut self.outbox);
+        let initial = self.lending.lend(initial, &mut self.outbox);
+        self.outbox.push(&Frame::Start { options, initial });
+    }
+
+    /// Adds the frame that `make` builds around `args`.
+    pub(crate) fn push_call<'a>(
+        &mut self,
+        args: &'a Payload,
+        make: impl FnOnce(Value<'a>) -> Frame<'a>,
+    ) {
+        if self.broken.is_none() {
+            let args = self.lending.lend(args, &mut self.outbox);
+            self.outbox.push(&make(args));
+        }
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    pub(crate) fn flush(&mut self) -> Flushed {
+        if self.broken.is_some() {
+            return Flushed::Broken;
+        }
+        match self.outbox.flush(self.socket.get_ref().as_fd()) {
+            Ok(true) => Flushed::All,
+            Ok(false) => Flushed::Blocked,
+            Err(error) => {
+                self.broken = Some(format!("cannot send to its process: {error}"));
+                Flushed::Broken
+            }
+        }
+    }
+
+    /// Whether frames wait until the socket takes them.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.broken.is_none() && !self.outbox.is_empty()
+    }
+
+    /// Tells the worker that no more calls will come: it exits.
+    pub(crate) fn close(&mut self) -> io::Result<()> {
+        self.closed = true;
+        Ok(rustix::net::shutdown(self.socket.get_ref(), Shutdown::Write)?)
+    }
+}

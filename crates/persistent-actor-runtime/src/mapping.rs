@@ -1,0 +1,153 @@
+//! [`Mapping`]: one shared-memory buffer, mapped into this process.
+//!
+//! # Who may write when
+//!
+//! A buffer belongs to the process whose [pool](crate::buffers::Pool) made it, and only that
+//! process maps it writable. It writes while no [`Bytes`](persistent_actor::Bytes) over the
+//! buffer exists outside the hand that fills it. Once the content was sent to another process,
+//! the sender keeps a `Bytes` of its own over it ([`Lending`](crate::lending::Lending)) until the
+//! receiver has said that it dropped all of its own, or the receiver is dead and reaped. So while
+//! anybody, here or there, can see the content as a `&[u8]`, nobody writes it. The processes are
+//! the same executable of the same user, and no other process can open the buffer: it has no
+//! name.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::{NonNull, null_mut};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::wire::BufferId;
+
+/// The largest buffer. Bytes.
+pub(crate) const MAX_BUFFER_BYTES: usize = 1 << 36;
+
+/// The size of a buffer never changes, so that reading it can never fault.
+const SIZE_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
+
+/// A shared-memory buffer, mapped into this process.
+pub(crate) struct Mapping {
+    id: BufferId,
+    start: NonNull<u8>,
+    len: usize,
+    writable: bool,
+    descriptor: OwnedFd,
+}
+
+// SAFETY: the memory is reached through `&self` for reading and through `bytes_mut`, whose
+// callers see to it that they are alone; it is not tied to a thread.
+unsafe impl Send for Mapping {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Makes a buffer of `len` bytes, zeroed, and maps it for writing.
+    pub(crate) fn create(id: BufferId, len: usize) -> io::Result<Self> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let descriptor = rustix::fs::memfd_create("persistent-actor", flags)?;
+        ftruncate(&descriptor, len as u64)?;
+        fcntl_add_seals(&descriptor, SIZE_SEALS | SealFlags::SEAL)?;
+        Self::map(id, descriptor, len, true)
+    }
+
+    /// Maps a buffer that another process made, for reading.
+    pub(crate) fn open(id: BufferId, descriptor: OwnedFd, len: u64) -> io::Result<Self> {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        if len > MAX_BUFFER_BYTES {
+            return Err(io::Error::other(format!("a shared buffer of {len} bytes")));
+        }
+        if !fcntl_get_seals(&descriptor)?.contains(SIZE_SEALS) {
+            return Err(io::Error::other("a shared buffer whose size is not sealed"));
+        }
+        let size = rustix::fs::fstat(&descriptor)?.st_size;
+        if u64::try_from(size) != Ok(len as u64) {
+            return Err(io::Error::other(format!("a shared buffer of {size} bytes, not {len}")));
+        }
+        Self::map(id, descriptor, len, false)
+    }
+
+    fn map(id: BufferId, descriptor: OwnedFd, len: usize, writable: bool) -> io::Result<Self> {
+        let protection =
+            if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        // SAFETY: a new mapping at an address of the kernel's choice replaces none.
+        let start =
+            unsafe { mmap(null_mut(), len.max(1), protection, MapFlags::SHARED, &descriptor, 0)? };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { id, start, len, writable, descriptor })
+    }
+
+    pub(crate) fn id(&self) -> BufferId {
+        self.id
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    /// The content.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: `start` and `len` are those of a mapping that lives as long as `self`; its file
+        // is sealed against shrinking, so all of it can be read. Nobody writes while a reference
+        // lives (see the module's documentation).
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    /// The content, for writing.
+    ///
+    /// # Safety
+    /// The buffer must belong to this process, and no other reference to its content, in this
+    /// process or another, may exist until the result is dropped.
+    #[expect(clippy::mut_from_ref, reason = "the caller vouches for being alone")]
+    pub(crate) unsafe fn bytes_mut(&self) -> &mut [u8] {
+        assert!(self.writable, "only the process that made a buffer writes it");
+        // SAFETY: as in `bytes`; mapped writable, and the caller is alone.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: this is the mapping made in `map`, and with `self` the last way to reach it
+        // goes. An error would leave it mapped, which harms nobody.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len.max(1)) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: BufferId = BufferId { pool: 1, index: 2 };
+
+    fn duplicate(mapping: &Mapping) -> OwnedFd {
+        mapping.descriptor().try_clone_to_owned().unwrap()
+    }
+
+    #[test]
+    fn what_the_maker_writes_is_read_through_the_descriptor() {
+        let made = Mapping::create(ID, 10_000).unwrap();
+        // SAFETY: no other reference exists.
+        unsafe { made.bytes_mut() }.fill(7);
+        let opened = Mapping::open(ID, duplicate(&made), 10_000).unwrap();
+        assert!(opened.bytes().iter().all(|byte| *byte == 7));
+        assert_eq!(opened.len(), 10_000);
+    }
+
+    #[test]
+    fn a_buffer_that_could_shrink_or_is_of_another_size_is_refused() {
+        let made = Mapping::create(ID, 4096).unwrap();
+        let refused = Mapping::open(ID, duplicate(&made), 8192).err().unwrap();
+        assert!(refused.to_string().contains("not 8192"), "{refused}");
+        assert!(ftruncate(made.descriptor(), 0).is_err(), "the size is sealed");
+
+        let unsealed = rustix::fs::memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&unsealed, 4096).unwrap();
+        let refused = Mapping::open(ID, unsealed, 4096).err().unwrap();
+        assert!(refused.to_string().contains("not sealed"), "{refused}");
+    }
+}

@@ -1,0 +1,92 @@
+//! [`WorkerProcess`]: one child process, owned: whoever drops it kills it and waits for it.
+//!
+//! The only place that sends signals.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::event::Exit;
+
+/// One child process. Dropping it kills it and waits for it.
+#[derive(Debug)]
+pub(crate) struct WorkerProcess {
+    pid: u32,
+    child: Mutex<Child>,
+}
+
+impl WorkerProcess {
+    pub(crate) fn new(child: Child) -> Self {
+        Self { pid: child.id(), child: Mutex::new(child) }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends SIGKILL; nothing happens if the process is gone already.
+    pub(crate) fn kill(&self) {
+        // Sending fails only for a process that is gone: it is our child.
+        let _ = self.child().kill();
+    }
+
+    /// Kills the process if it still runs and waits until it is gone.
+    pub(crate) async fn end(&self) -> Exit {
+        self.kill();
+        match self.wait_for_exit().await {
+            Ok(exit) => exit,
+            // No descriptor for the process to be had: wait for it here.
+            Err(_) => self.end_now(),
+        }
+    }
+
+    /// Like [`WorkerProcess::end`], blocking the thread for the moment that it takes.
+    pub(crate) fn end_now(&self) -> Exit {
+        let mut child = self.child();
+        let _ = child.kill();
+        child.wait().map_or(Exit { code: None, signal: None }, exit)
+    }
+
+    /// Waits until the process is gone by itself.
+    pub(crate) async fn wait_for_exit(&self) -> io::Result<Exit> {
+        if let Some(status) = self.child().try_wait()? {
+            return Ok(exit(status));
+        }
+        // The process is not reaped, so its id is still its own.
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+        let descriptor = pidfd_open(pid, PidfdFlags::empty())?;
+        // SAFETY: an `OwnedFd` is open as long as it lives, and its number never changes; the
+        // `AsyncFd` owns it until it is dropped itself.
+        let ended = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE)? };
+        let _ = ended.readable().await?;
+        Ok(exit(self.child().wait()?))
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        self.end_now();
+    }
+}
+
+fn exit(status: ExitStatus) -> Exit {
+    Exit { code: status.code(), signal: status.signal() }
+}
+
+/// Ends this process by SIGKILL: no clean-up, as when it is killed from outside.
+pub(crate) fn kill_this_process() -> ! {
+    loop {
+        // Cannot fail; and the signal has arrived when the call returns.
+        let _ = kill_process(getpid(), Signal::KILL);
+    }
+}

@@ -1,0 +1,212 @@
+//! Frames and descriptors over a Unix socket: what waits to be sent, and what has arrived.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    sendmsg, socketpair,
+};
+
+use crate::mapping::Mapping;
+use crate::wire::{Frame, LENGTH_BYTES, WireError, announced_length};
+
+/// A connected pair: the node's end, which never blocks, and the worker's, which does.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (node, worker) =
+        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::io::ioctl_fionbio(&node, true)?;
+    Ok((node, worker))
+}
+
+/// How much room the outbox keeps when it is empty. Bytes.
+const KEPT_OUTBOX_BYTES: usize = 256 * 1024;
+
+/// Frames that wait to be sent.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// Buffers whose descriptor goes with the byte at this position.
+    attachments: VecDeque<(usize, Arc<Mapping>)>,
+}
+
+impl Outbox {
+    pub(crate) fn push(&mut self, frame: &Frame<'_>) {
+        frame.encode(&mut self.bytes);
+    }
+
+    /// Adds a frame with a descriptor beside it.
+    pub(crate) fn push_with_descriptor(&mut self, frame: &Frame<'_>, buffer: Arc<Mapping>) {
+        self.attachments.push_back((self.bytes.len(), buffer));
+        self.push(frame);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Sends what waits, as far as the socket takes it: `false` when it would block.
+    pub(crate) fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
+        while self.sent < self.bytes.len() {
+            match self.send_some(socket) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::AGAIN) => return Ok(false),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_OUTBOX_BYTES);
+        self.sent = 0;
+        Ok(true)
+    }
+
+    /// Sends bytes up to the next attachment; with the one that is due now.
+    fn send_some(&mut self, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        let due = self.attachments.front().is_some_and(|(at, _)| *at == self.sent);
+        let next = self.attachments.get(usize::from(due)).map_or(self.bytes.len(), |(at, _)| *at);
+        let bytes = [IoSlice::new(&self.bytes[self.sent..next])];
+
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors;
+        if let (true, Some((_, buffer))) = (due, self.attachments.front()) {
+            descriptors = [buffer.descriptor()];
+            // The space is made for one descriptor.
+            let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
+            debug_assert!(fits);
+        }
+        let sent = sendmsg(socket, &bytes, &mut control, SendFlags::NOSIGNAL)?;
+        self.sent += sent;
+        if due {
+            self.attachments.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// How much room the inbox starts with. Bytes.
+const INBOX_BYTES: usize = 128 * 1024;
+
+/// How many descriptors may arrive at once; each message carries one.
+const MAX_DESCRIPTORS_AT_ONCE: usize = 4;
+
+/// What has arrived and was not yet read.
+pub(crate) struct Inbox {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    descriptors: VecDeque<OwnedFd>,
+}
+
+/// What a look at the socket gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrived {
+    /// Bytes; `more` if there may be others.
+    Bytes { more: bool },
+    /// Nothing for now.
+    Nothing,
+    /// The peer has closed its end.
+    End,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self { bytes: vec![0; INBOX_BYTES], start: 0, end: 0, descriptors: VecDeque::new() }
+    }
+
+    /// Takes in what the socket has.
+    pub(crate) fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<Arrived> {
+        self.make_room()?;
+        let room = &mut self.bytes[self.end..];
+        let room_bytes = room.len();
+        let mut space =
+            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS_AT_ONCE))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let mut slices = [IoSliceMut::new(room)];
+            match recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Ok(received) => break received,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return Ok(Arrived::Nothing),
+                // The peer died with bytes from here unread.
+                Err(rustix::io::Errno::CONNRESET) => return Ok(Arrived::End),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(io::Error::other("descriptors were lost: too many are open"));
+        }
+        let before = self.descriptors.len();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                self.descriptors.extend(descriptors);
+            }
+        }
+        if received.bytes == 0 {
+            return Ok(Arrived::End);
+        }
+        self.end += received.bytes;
+        // A message with a descriptor ends a receive early, though more may wait behind it.
+        let more = received.bytes == room_bytes || self.descriptors.len() > before;
+        Ok(Arrived::Bytes { more })
+    }
+
+    /// The next frame that has arrived whole, with its descriptor if one belongs to it.
+    pub(crate) fn next(&mut self) -> Result<Option<(Frame<'_>, Option<OwnedFd>)>, WireError> {
+        let waiting = &self.bytes[self.start..self.end];
+        let Some((frame, len)) = Frame::decode(waiting)? else { return Ok(None) };
+        self.start += len;
+        let descriptor = match frame {
+            Frame::Buffer { .. } => match self.descriptors.pop_front() {
+                Some(descriptor) => Some(descriptor),
+                None => return Err(WireError("a buffer without its descriptor".to_owned())),
+            },
+            _ => None,
+        };
+        Ok(Some((frame, descriptor)))
+    }
+
+    fn has_whole_frame(&self) -> Result<bool, WireError> {
+        let waiting = &self.bytes[self.start..self.end];
+        let length = announced_length(waiting)?;
+        Ok(length.is_some_and(|length| waiting.len() >= LENGTH_BYTES + length))
+    }
+
+    /// Moves what waits to the front and makes room for the frame that is arriving.
+    fn make_room(&mut self) -> io::Result<()> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            return Ok(());
+        }
+        self.bytes.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        let length = announced_length(&self.bytes[..self.end]).map_err(io::Error::other)?;
+        let needed = LENGTH_BYTES + length.unwrap_or(0);
+        if needed >= self.bytes.len() {
+            self.bytes.resize(needed + INBOX_BYTES, 0);
+        }
+        Ok(())
+    }
+}
+
+/// Receives until a whole frame is there, then gives it to `take`; `None` at the end of the
+/// stream. For blocking sockets.
+pub(crate) fn receive<T>(
+    socket: impl AsFd,
+    inbox: &mut Inbox,
+    take: impl FnOnce(Frame<'_>, Option<OwnedFd>) -> T,
+) -> io::Result<Option<T>> {
+    while !inbox.has_whole_frame().map_err(io::Error::other)? {
+        if inbox.fill(socket.as_fd())? == Arrived::End {
+            return Ok(None);
+        }
+    }
+    let next = inbox.next().map_err(io::Error::other)?;
+    Ok(next.map(|(frame, descriptor)| take(frame, descriptor)))
+}

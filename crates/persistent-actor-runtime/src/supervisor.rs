@@ -1,0 +1,285 @@
+//! The task that keeps one actor alive: starts its process, reads what it sends, and starts it
+//! again when it dies.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::sync::oneshot;
+use tokio::time::{Sleep, sleep};
+
+use crate::actors::Actors;
+use crate::cell::{Cell, Death, Duties, End};
+use crate::error::SpawnError;
+use crate::event::EventKind;
+use crate::init::EntryPoint;
+use crate::lending::Payload;
+use crate::socket::{Arrived, Inbox, pair};
+use crate::spawner;
+
+/// How many starts in a row may end before the actor is ready.
+const MAX_START_ATTEMPTS: u32 = 8;
+
+/// The pause before the second start in a row; it doubles with each that follows.
+const FIRST_BACKOFF: Duration = Duration::from_millis(10);
+
+/// The longest pause between two starts.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// How long a worker that was told to stop may take to exit.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Keeps one actor alive.
+pub(crate) struct Supervisor {
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) actors: Weak<Actors>,
+    pub(crate) entry: EntryPoint,
+    pub(crate) options: Payload,
+    pub(crate) initial: Payload,
+    /// Who waits for the first start.
+    pub(crate) started: Option<oneshot::Sender<Result<(), SpawnError>>>,
+}
+
+/// Ends the actor if the supervisor is dropped, as when its runtime is shut down.
+struct EndOnDrop(Arc<Cell>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end(End::Stopped);
+    }
+}
+
+/// How an attempt to run an incarnation ended.
+enum Outcome {
+    Died(Death),
+    /// It could not be started.
+    NotStarted(io::Error),
+    /// The actor was ended from outside.
+    Ended,
+}
+
+impl Supervisor {
+    pub(crate) async fn run(mut self) {
+        let guard = EndOnDrop(self.cell.clone());
+        let end = self.keep_alive().await;
+        let why_not_started = match &end {
+            End::Died(reason) => {
+                SpawnError::StartFailed { name: self.cell.name.to_string(), reason: reason.clone() }
+            }
+            End::Stopped => SpawnError::NodeClosed { name: self.cell.name.to_string() },
+        };
+        self.cell.end(end);
+        if let Some(actors) = self.actors.upgrade() {
+            actors.remove(&self.cell);
+        }
+        if let Some(started) = self.started.take() {
+            let _ = started.send(Err(why_not_started));
+        }
+        drop(guard);
+    }
+
+    /// Runs one incarnation after the other until the actor ends.
+    async fn keep_alive(&mut self) -> End {
+        let mut restarts = 0u64;
+        let mut early_deaths = 0u32;
+        loop {
+            let (reason, was_ready, killed) = match self.incarnation().await {
+                Outcome::Ended => return End::Stopped,
+                Outcome::Died(death) if death.closed => return End::Stopped,
+                Outcome::Died(death) => {
+                    if self.started.is_some() && death.said.is_some() {
+                        return End::Died(death.reason());
+                    }
+                    (self.describe(&death), death.was_ready, death.killed)
+                }
+                Outcome::NotStarted(error) => {
+                    let reason = format!("cannot start a process: {error}");
+                    if self.started.is_some() {
+                        return End::Died(reason);
+                    }
+                    (reason, false, false)
+                }
+            };
+            if self.cell.may_stop() {
+                return End::Stopped;
+            }
+            early_deaths = match (was_ready, killed) {
+                (true, _) => 0,
+                (false, true) => early_deaths,
+                (false, false) => early_deaths + 1,
+            };
+            if early_deaths >= MAX_START_ATTEMPTS {
+                return End::Died(format!("{early_deaths} starts failed, the last one: {reason}"));
+            }
+            restarts += 1;
+            if !self.cell.policy.max_restarts.allows(restarts) {
+                return End::Died(format!("{reason}; it may not be restarted once more"));
+            }
+            if !self.pause(early_deaths).await {
+                return End::Stopped;
+            }
+        }
+    }
+
+    fn describe(&self, death: &Death) -> String {
+        match death {
+            Death { was_ready: false, said: None, exit, .. } => {
+                format!("its process ended with {exit} before it was ready")
+            }
+            _ => death.reason(),
+        }
+    }
+
+    /// Waits before the next start; `false` if the actor was ended meanwhile.
+    async fn pause(&self, early_deaths: u32) -> bool {
+        let delay = match early_deaths.checked_sub(2) {
+            None => Duration::ZERO,
+            Some(doublings) => (FIRST_BACKOFF * 2u32.saturating_pow(doublings)).min(MAX_BACKOFF),
+        };
+        self.cell.emit(|| EventKind::Restarting { attempt: early_deaths.max(1), delay });
+        if delay.is_zero() {
+            return !self.cell.has_ended();
+        }
+        let mut pause = pin!(sleep(delay));
+        loop {
+            tokio::select! {
+                () = &mut pause => return !self.cell.has_ended(),
+                () = self.cell.woken() => {}
+            }
+            if self.cell.has_ended() || self.cell.may_stop() {
+                return false;
+            }
+        }
+    }
+
+    /// Runs the actor in one process until that is gone.
+    async fn incarnation(&mut self) -> Outcome {
+        let (process, socket) = match self.start().await {
+            Ok(started) => started,
+            Err(error) => return Outcome::NotStarted(error),
+        };
+        let attached =
+            self.cell.attach(process.clone(), socket.clone(), &self.options, &self.initial);
+        if !attached {
+            return Outcome::Ended;
+        }
+        let mut said = None;
+        if let Err(reason) = self.serve(&socket, &mut said).await {
+            said = said.or(reason);
+        }
+        let exit = process.end().await;
+        match self.cell.detach(exit, said) {
+            Some(death) => Outcome::Died(death),
+            None => Outcome::Ended,
+        }
+    }
+
+    async fn start(
+        &self,
+    ) -> io::Result<(Arc<crate::process::WorkerProcess>, Arc<AsyncFd<OwnedFd>>)> {
+        let (ours, theirs) = pair()?;
+        // SAFETY: an `OwnedFd` is open as long as it lives, and its number never changes; the
+        // `AsyncFd` owns it until it is dropped itself.
+        let socket = Arc::new(unsafe { AsyncFd::register(ours)? });
+        let process = spawner::spawn(self.entry, &self.cell.name, theirs).await?;
+        Ok((Arc::new(process), socket))
+    }
+
+    /// Reads what the worker sends until it closes the connection. An error is a reason to end
+    /// it.
+    async fn serve(
+        &mut self,
+        socket: &AsyncFd<OwnedFd>,
+        said: &mut Option<String>,
+    ) -> Result<(), Option<String>> {
+        let mut inbox = Inbox::new();
+        let mut deadline: Option<Pin<Box<Sleep>>> = None;
+        let cell = self.cell.clone();
+        let mut woken = pin!(cell.woken());
+        loop {
+            let write = match cell.duties() {
+                Duties::Read => false,
+                Duties::Write => true,
+                Duties::AwaitExit => {
+                    deadline = Some(Box::pin(sleep(STOP_TIMEOUT)));
+                    false
+                }
+                Duties::GiveUp(reason) => return Err(reason),
+            };
+            let wakeup = poll_fn(|cx| {
+                if let Poll::Ready(guard) = socket.poll_read_ready(cx) {
+                    return Poll::Ready(guard.map(Wakeup::Readable));
+                }
+                if write && let Poll::Ready(guard) = socket.poll_write_ready(cx) {
+                    return Poll::Ready(guard.map(Wakeup::Writable));
+                }
+                if woken.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(Wakeup::Duty));
+                }
+                match &mut deadline {
+                    Some(deadline) => deadline.as_mut().poll(cx).map(|()| Ok(Wakeup::Deadline)),
+                    None => Poll::Pending,
+                }
+            });
+            match wakeup.await.map_err(|error| Some(error.to_string()))? {
+                Wakeup::Readable(guard) => {
+                    if self.read(guard, &mut inbox, said).map_err(Some)? == Arrived::End {
+                        return Ok(());
+                    }
+                }
+                Wakeup::Writable(mut guard) => {
+                    if !cell.flush_waiting() {
+                        guard.clear_ready();
+                    }
+                }
+                Wakeup::Duty => woken.set(cell.woken()),
+                Wakeup::Deadline => {
+                    cell.kill_process();
+                    deadline = None;
+                }
+            }
+        }
+    }
+
+    /// Reads all that has arrived.
+    fn read(
+        &mut self,
+        mut guard: AsyncFdReadyGuard<'_, OwnedFd>,
+        inbox: &mut Inbox,
+        said: &mut Option<String>,
+    ) -> Result<Arrived, String> {
+        loop {
+            let socket = guard.get_ref().get_ref().as_fd();
+            let arrived = inbox.fill(socket).map_err(|error| error.to_string())?;
+            if arrived == Arrived::End {
+                return Ok(arrived);
+            }
+            while let Some((frame, descriptor)) = inbox.next().map_err(|e| e.to_string())? {
+                let ready = self.cell.take_frame(frame, descriptor, said);
+                if ready.map_err(|error| error.to_string())?
+                    && let Some(started) = self.started.take()
+                {
+                    let _ = started.send(Ok(()));
+                }
+            }
+            if arrived != (Arrived::Bytes { more: true }) {
+                // The socket is drained; what comes next is a new event.
+                guard.clear_ready();
+                return Ok(arrived);
+            }
+        }
+    }
+}
+
+/// Why a supervisor woke up.
+enum Wakeup<'a> {
+    Readable(AsyncFdReadyGuard<'a, OwnedFd>),
+    Writable(AsyncFdReadyGuard<'a, OwnedFd>),
+    Duty,
+    Deadline,
+}

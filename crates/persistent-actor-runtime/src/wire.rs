@@ -1,0 +1,486 @@
+//! The messages between a node and a worker, and their form on the socket.
+//!
+//! A frame is: length of what follows (u32), kind (u8), body. All numbers are little-endian.
+//! Small values travel inside the frame, large ones as references to [shared
+//! buffers](crate::buffers), whose descriptors are passed once, beside a [`Frame::Buffer`].
+//!
+//! Encoding and decoding are pure functions; what comes in is bounded before memory is taken,
+//! and anything unexpected is a [`WireError`].
+
+use persistent_actor::{CallId, SessionId};
+
+use crate::handle::KillPoint;
+
+/// The largest frame, without its length. Bytes.
+pub(crate) const MAX_FRAME_BYTES: usize = 512 * 1024;
+
+/// The largest value that travels inside a frame, and the most that a frame holds beside
+/// references to buffers. Bytes.
+pub(crate) const MAX_INLINE_BYTES: usize = 64 * 1024;
+
+/// How many buffers one value may refer to.
+pub(crate) const MAX_BLOBS: usize = 16 * 1024;
+
+/// The longest text in a frame (the reason of a failure). Bytes.
+const MAX_TEXT_BYTES: usize = 16 * 1024;
+
+/// The length of a frame's length. Bytes.
+pub(crate) const LENGTH_BYTES: usize = 4;
+
+const BLOB_REF_BYTES: usize = 24;
+
+// A call with a full value: two references' worth of room for the fixed fields.
+const _: () = assert!(MAX_INLINE_BYTES + MAX_BLOBS * BLOB_REF_BYTES + 128 <= MAX_FRAME_BYTES);
+
+/// What came over the socket is not what a node or worker sends.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message: {0}")]
+pub(crate) struct WireError(pub(crate) String);
+
+fn malformed<T>(what: impl Into<String>) -> Result<T, WireError> {
+    Err(WireError(what.into()))
+}
+
+/// Names a shared buffer: the pool that made it (a random number) and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BufferId {
+    pub(crate) pool: u64,
+    pub(crate) index: u64,
+}
+
+/// The first `len` bytes of a shared buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BlobRef {
+    pub(crate) buffer: BufferId,
+    pub(crate) len: u64,
+}
+
+/// Where a value's CBOR lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inline<'a> {
+    Here(&'a [u8]),
+    Shared(BlobRef),
+}
+
+/// An encoded value as it travels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Value<'a> {
+    pub(crate) inline: Inline<'a>,
+    pub(crate) blobs: Vec<BlobRef>,
+}
+
+/// How a call ended in the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Returned,
+    Failed,
+    Panicked,
+    /// The value is the reason, a text.
+    Rejected,
+    /// The ledger has forgotten the call.
+    Expired,
+    /// It ran, but what it returned cannot be sent. The value is the reason, a text.
+    Unsendable,
+}
+
+/// When the parts of a call took place in the worker (`CLOCK_MONOTONIC`); 0 stands for "did not".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamps {
+    pub(crate) run_started_ns: u64,
+    pub(crate) run_ended_ns: u64,
+    pub(crate) committed_ns: u64,
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Frame<'a> {
+    /// To the worker, first: what to run.
+    Start { options: Value<'a>, initial: Value<'a> },
+    /// To the worker: a call.
+    Call { id: CallId, acked_below: u64, method: u32, kill_at: Option<KillPoint>, args: Value<'a> },
+    /// From the worker: its state is loaded.
+    Ready { epoch: u64, sequence: u64 },
+    /// From the worker: it cannot go on and is about to exit.
+    Fatal { reason: &'a str },
+    /// From the worker: the answer to a call.
+    Reply { sequence: u64, status: Status, replayed: bool, stamps: Stamps, value: Value<'a> },
+    /// A shared buffer of `len` bytes that the peer has not seen yet; its descriptor is attached.
+    Buffer { id: BufferId, len: u64 },
+    /// A shared buffer that will not be used again.
+    Forget { id: BufferId },
+    /// The sender has dropped a value in this buffer that it had received.
+    Release { id: BufferId },
+}
+
+const START: u8 = 1;
+const CALL: u8 = 2;
+const READY: u8 = 3;
+const FATAL: u8 = 4;
+const REPLY: u8 = 5;
+const BUFFER: u8 = 6;
+const FORGET: u8 = 7;
+const RELEASE: u8 = 8;
+
+impl Frame<'_> {
+    /// Appends the frame to `out`.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&[0; LENGTH_BYTES]);
+        self.encode_body(out);
+        let length = out.len() - start - LENGTH_BYTES;
+        debug_assert!(length <= MAX_FRAME_BYTES);
+        out[start..start + LENGTH_BYTES].copy_from_slice(&(length as u32).to_le_bytes());
+    }
+
+    fn encode_body(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Start { options, initial } => {
+                out.push(START);
+                put_value(out, options);
+                put_value(out, initial);
+            }
+            Self::Call { id, acked_below, method, kill_at, args } => {
+                out.push(CALL);
+                out.extend_from_slice(&id.session.0.to_le_bytes());
+                put_u64(out, id.sequence);
+                put_u64(out, *acked_below);
+                out.extend_from_slice(&method.to_le_bytes());
+                out.push(kill_point_code(*kill_at));
+                put_value(out, args);
+            }
+            Self::Ready { epoch, sequence } => {
+                out.push(READY);
+                put_u64(out, *epoch);
+                put_u64(out, *sequence);
+            }
+            Self::Fatal { reason } => {
+                out.push(FATAL);
+                let reason = &reason[..reason.floor_char_boundary(MAX_TEXT_BYTES)];
+                put_bytes(out, reason.as_bytes());
+            }
+            Self::Reply { sequence, status, replayed, stamps, value } => {
+                out.push(REPLY);
+                put_u64(out, *sequence);
+                out.extend_from_slice(&[status_code(*status), u8::from(*replayed)]);
+                put_u64(out, stamps.run_started_ns);
+                put_u64(out, stamps.run_ended_ns);
+                put_u64(out, stamps.committed_ns);
+                put_value(out, value);
+            }
+            Self::Buffer { id, len } => {
+                out.push(BUFFER);
+                put_buffer_id(out, *id);
+                put_u64(out, *len);
+            }
+            Self::Forget { id } => {
+                out.push(FORGET);
+                put_buffer_id(out, *id);
+            }
+            Self::Release { id } => {
+                out.push(RELEASE);
+                put_buffer_id(out, *id);
+            }
+        }
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// The frame at the start of `input` and its length, `None` while it is incomplete.
+    pub(crate) fn decode(input: &'a [u8]) -> Result<Option<(Self, usize)>, WireError> {
+        let Some(length) = announced_length(input)? else { return Ok(None) };
+        let end = LENGTH_BYTES + length;
+        let Some(body) = input.get(LENGTH_BYTES..end) else { return Ok(None) };
+        let mut body = Reader(body);
+        let frame = Self::decode_body(&mut body)?;
+        if !body.0.is_empty() {
+            return malformed(format!("{} bytes are left over", body.0.len()));
+        }
+        Ok(Some((frame, end)))
+    }
+
+    fn decode_body(body: &mut Reader<'a>) -> Result<Self, WireError> {
+        Ok(match body.u8()? {
+            START => Self::Start { options: body.value()?, initial: body.value()? },
+            CALL => Self::Call {
+                id: CallId { session: SessionId(body.u128()?), sequence: body.u64()? },
+                acked_below: body.u64()?,
+                method: body.u32()?,
+                kill_at: kill_point(body.u8()?)?,
+                args: body.value()?,
+            },
+            READY => Self::Ready { epoch: body.u64()?, sequence: body.u64()? },
+            FATAL => Self::Fatal { reason: body.text()? },
+            REPLY => Self::Reply {
+                sequence: body.u64()?,
+                status: status(body.u8()?)?,
+                replayed: body.u8()? != 0,
+                stamps: Stamps {
+                    run_started_ns: body.u64()?,
+                    run_ended_ns: body.u64()?,
+                    committed_ns: body.u64()?,
+                },
+                value: body.value()?,
+            },
+            BUFFER => Self::Buffer { id: body.buffer_id()?, len: body.u64()? },
+            FORGET => Self::Forget { id: body.buffer_id()? },
+            RELEASE => Self::Release { id: body.buffer_id()? },
+            kind => return malformed(format!("unknown kind {kind}")),
+        })
+    }
+}
+
+/// The length that the frame at the start of `input` has after its length field.
+pub(crate) fn announced_length(input: &[u8]) -> Result<Option<usize>, WireError> {
+    let Some(length) = input.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length == 0 || length > MAX_FRAME_BYTES {
+        return malformed(format!("a frame of {length} bytes (1 to {MAX_FRAME_BYTES} expected)"));
+    }
+    Ok(Some(length))
+}
+
+fn put_u64(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn put_buffer_id(out: &mut Vec<u8>, id: BufferId) {
+    put_u64(out, id.pool);
+    put_u64(out, id.index);
+}
+
+fn put_blob(out: &mut Vec<u8>, blob: &BlobRef) {
+    put_buffer_id(out, blob.buffer);
+    put_u64(out, blob.len);
+}
+
+const INLINE_HERE: u8 = 0;
+const INLINE_SHARED: u8 = 1;
+
+fn put_value(out: &mut Vec<u8>, value: &Value<'_>) {
+    match &value.inline {
+        Inline::Here(bytes) => {
+            out.push(INLINE_HERE);
+            put_bytes(out, bytes);
+        }
+        Inline::Shared(blob) => {
+            out.push(INLINE_SHARED);
+            put_blob(out, blob);
+        }
+    }
+    out.extend_from_slice(&(value.blobs.len() as u32).to_le_bytes());
+    for blob in &value.blobs {
+        put_blob(out, blob);
+    }
+}
+
+fn status_code(status: Status) -> u8 {
+    match status {
+        Status::Returned => 0,
+        Status::Failed => 1,
+        Status::Panicked => 2,
+        Status::Rejected => 3,
+        Status::Expired => 4,
+        Status::Unsendable => 5,
+    }
+}
+
+fn status(code: u8) -> Result<Status, WireError> {
+    Ok(match code {
+        0 => Status::Returned,
+        1 => Status::Failed,
+        2 => Status::Panicked,
+        3 => Status::Rejected,
+        4 => Status::Expired,
+        5 => Status::Unsendable,
+        _ => return malformed(format!("unknown status {code}")),
+    })
+}
+
+fn kill_point_code(point: Option<KillPoint>) -> u8 {
+    match point {
+        None => 0,
+        Some(KillPoint::BeforeRun) => 1,
+        Some(KillPoint::BeforeCommit) => 2,
+        Some(KillPoint::AfterCommit) => 3,
+    }
+}
+
+fn kill_point(code: u8) -> Result<Option<KillPoint>, WireError> {
+    Ok(match code {
+        0 => None,
+        1 => Some(KillPoint::BeforeRun),
+        2 => Some(KillPoint::BeforeCommit),
+        3 => Some(KillPoint::AfterCommit),
+        _ => return malformed(format!("unknown kill point {code}")),
+    })
+}
+
+/// What is left of a frame's body.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
+        let Some((taken, rest)) = self.0.split_at_checked(len) else {
+            return malformed(format!("{len} bytes expected, {} left", self.0.len()));
+        };
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    fn u8(&mut self) -> Result<u8, WireError> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, WireError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, WireError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn u128(&mut self) -> Result<u128, WireError> {
+        self.array().map(u128::from_le_bytes)
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], WireError> {
+        let len = self.u32()? as usize;
+        self.take(len)
+    }
+
+    fn text(&mut self) -> Result<&'a str, WireError> {
+        let bytes = self.bytes()?;
+        std::str::from_utf8(bytes).or_else(|_| malformed("a text that is not UTF-8"))
+    }
+
+    fn buffer_id(&mut self) -> Result<BufferId, WireError> {
+        Ok(BufferId { pool: self.u64()?, index: self.u64()? })
+    }
+
+    fn blob(&mut self) -> Result<BlobRef, WireError> {
+        Ok(BlobRef { buffer: self.buffer_id()?, len: self.u64()? })
+    }
+
+    fn value(&mut self) -> Result<Value<'a>, WireError> {
+        let inline = match self.u8()? {
+            INLINE_HERE => Inline::Here(self.bytes()?),
+            INLINE_SHARED => Inline::Shared(self.blob()?),
+            kind => return malformed(format!("unknown kind of value {kind}")),
+        };
+        let count = self.u32()? as usize;
+        if count > MAX_BLOBS || count * BLOB_REF_BYTES > self.0.len() {
+            return malformed(format!("a value with {count} buffers"));
+        }
+        let blobs = (0..count).map(|_| self.blob()).collect::<Result<_, _>>()?;
+        Ok(Value { inline, blobs })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn blob(n: u64) -> BlobRef {
+        BlobRef { buffer: BufferId { pool: n, index: n + 1 }, len: n + 2 }
+    }
+
+    fn frames() -> Vec<Frame<'static>> {
+        let small = Value { inline: Inline::Here(b"abc"), blobs: vec![] };
+        let large = Value { inline: Inline::Shared(blob(4)), blobs: vec![blob(7), blob(8)] };
+        let stamps = Stamps { run_started_ns: 1, run_ended_ns: 2, committed_ns: 3 };
+        let id = CallId { session: SessionId(u128::MAX - 5), sequence: 17 };
+        vec![
+            Frame::Start { options: small.clone(), initial: large.clone() },
+            Frame::Call {
+                id,
+                acked_below: 12,
+                method: 3,
+                kill_at: Some(KillPoint::BeforeCommit),
+                args: large,
+            },
+            Frame::Ready { epoch: 3, sequence: 9 },
+            Frame::Fatal { reason: "no disk" },
+            Frame::Reply {
+                sequence: 17,
+                status: Status::Panicked,
+                replayed: true,
+                stamps,
+                value: small,
+            },
+            Frame::Buffer { id: BufferId { pool: 1, index: 2 }, len: 3 },
+            Frame::Forget { id: BufferId { pool: 1, index: 2 } },
+            Frame::Release { id: BufferId { pool: 1, index: 2 } },
+        ]
+    }
+
+    #[test]
+    fn every_frame_reads_back_what_was_written() {
+        let mut stream = Vec::new();
+        for frame in frames() {
+            frame.encode(&mut stream);
+        }
+        let mut rest = stream.as_slice();
+        for frame in frames() {
+            let (decoded, len) = Frame::decode(rest).unwrap().unwrap();
+            assert_eq!(decoded, frame);
+            rest = &rest[len..];
+        }
+        assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn a_frame_that_is_cut_short_is_awaited_or_refused_but_never_misread() {
+        for frame in frames() {
+            let mut whole = Vec::new();
+            frame.encode(&mut whole);
+            for len in 0..whole.len() {
+                assert_eq!(Frame::decode(&whole[..len]), Ok(None));
+            }
+            for len in LENGTH_BYTES + 1..whole.len() {
+                let mut cut = whole[..len].to_vec();
+                let length = (len - LENGTH_BYTES) as u32;
+                cut[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+                assert!(Frame::decode(&cut).is_err(), "{frame:?} cut to {len} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_beyond_the_bound_is_refused_before_it_is_awaited() {
+        let error = Frame::decode(&(MAX_FRAME_BYTES as u32 + 1).to_le_bytes()).unwrap_err();
+        assert!(error.to_string().contains("a frame of 524289 bytes"), "{error}");
+        assert!(Frame::decode(&[0; 4]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(
+            kind in 0u8..12,
+            body in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let mut input = (body.len() as u32 + 1).to_le_bytes().to_vec();
+            input.push(kind);
+            input.extend_from_slice(&body);
+            if let Ok(Some((frame, len))) = Frame::decode(&input) {
+                prop_assert_eq!(len, input.len());
+                let mut again = Vec::new();
+                frame.encode(&mut again);
+                let reread = Frame::decode(&again).unwrap().map(|(frame, _)| frame);
+                prop_assert_eq!(reread, Some(frame));
+            }
+        }
+    }
+}
