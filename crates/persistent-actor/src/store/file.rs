@@ -48,7 +48,7 @@ pub struct FileStore {
 }
 
 /// Why a commit or a checkpoint stopped.
-enum Stop {
+pub(super) enum Stop {
     Io(Failure),
     Fenced,
     TooLarge { what: String, size: u64, limit: u64 },
@@ -68,7 +68,7 @@ impl From<Unplaced> for Stop {
 }
 
 impl Stop {
-    fn into_store_error(self, path: &Path, epoch: u64) -> StoreError {
+    pub(super) fn into_store_error(self, path: &Path, epoch: u64) -> StoreError {
         match self {
             Self::Io(failure) => failure.into_store_error(path),
             Self::Fenced => StoreError::Fenced { epoch, path: path.to_owned() },
@@ -129,7 +129,7 @@ impl FileStore {
     }
 
     /// Writes the first journal of this incarnation and removes what it makes superfluous.
-    fn start(
+    pub(super) fn start(
         path: &Path,
         disk: Disk,
         claim: Claim,
@@ -329,7 +329,7 @@ fn recover(disk: &Disk, verify: bool) -> Result<Option<Recovered>, ReadError> {
     }
 }
 
-fn new_state_id(path: &Path) -> Result<u128, OpenError> {
+pub(super) fn new_state_id(path: &Path) -> Result<u128, OpenError> {
     let id = SessionId::generate().map_err(|source| OpenError::Unreadable {
         operation: "make an identity for",
         path: path.to_owned(),

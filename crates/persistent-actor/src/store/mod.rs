@@ -1,5 +1,6 @@
 //! Where committed state lives: the [`Store`] trait, and what it stores.
 
+mod create;
 mod disk;
 mod failure;
 mod fence;
@@ -12,14 +13,17 @@ mod names;
 mod payload;
 mod recovery;
 mod replay;
+mod salvage;
 mod segment;
 mod slots;
 mod storage;
 
+pub use create::create;
 pub use file::FileStore;
 #[doc(hidden)]
 pub use inspect::inspect_on;
 pub use inspect::{FileInfo, Inspection, inspect};
+pub use salvage::{Damage, Salvage, salvage};
 pub use storage::{DirStorage, Storage, StorageFile};
 
 /// The version of the format that this program writes, and the newest that it reads.

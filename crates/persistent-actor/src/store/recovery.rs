@@ -66,7 +66,7 @@ pub(crate) fn read_header(
     decode_header(id, &sector, verify)
 }
 
-fn decode_header(id: FileId, bytes: &[u8], verify: bool) -> Result<SegmentHeader, ReadError> {
+pub(super) fn decode_header(id: FileId, bytes: &[u8], verify: bool) -> Result<SegmentHeader, ReadError> {
     let name = FileName::Journal(id);
     let header = SegmentHeader::decode(bytes, verify).map_err(|error| match error {
         HeaderError::Damaged(reason) => ReadError::damaged(name, 0, reason),
