@@ -45,6 +45,11 @@ impl Actors {
         }
     }
 
+    /// Whether no more actors are taken.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.table().closed
+    }
+
     /// Takes an actor out that has ended.
     pub(crate) fn remove(&self, cell: &Arc<Cell>) {
         let mut table = self.table();

@@ -47,6 +47,7 @@ pub(crate) struct Cell {
     wake: Notify,
     abandoned: AtomicBool,
     incarnation: AtomicU64,
+    /// The current process, or the last.
     pid: AtomicU32,
 }
 
@@ -120,8 +121,11 @@ impl Cell {
         self.incarnation.load(Ordering::Relaxed)
     }
 
+    /// The current process; 0 while there is none.
     pub(crate) fn pid(&self) -> u32 {
-        self.pid.load(Ordering::Relaxed)
+        let now = *self.progress.borrow();
+        let alive = !now.ended && now.dead_through < self.incarnation();
+        if alive { self.pid.load(Ordering::Relaxed) } else { 0 }
     }
 
     /// Tells the observer, if there is one.
@@ -131,7 +135,7 @@ impl Cell {
                 at_ns: now_ns(),
                 actor: self.name.clone(),
                 incarnation: self.incarnation(),
-                pid: self.pid(),
+                pid: self.pid.load(Ordering::Relaxed),
                 kind: kind(),
             });
         }
@@ -413,7 +417,6 @@ impl Cell {
         if death.was_ready {
             self.charge(&mut state, &death);
         }
-        self.pid.store(0, Ordering::Relaxed);
         let incarnation = self.incarnation();
         self.progress.send_modify(|now| now.dead_through = incarnation);
         Some(death)
@@ -475,7 +478,6 @@ impl Cell {
             drop(link);
         }
         self.emit(|| EventKind::Stopped);
-        self.pid.store(0, Ordering::Relaxed);
         self.permits.close();
         self.progress.send_modify(|now| now.ended = true);
         self.wake.notify_one();

@@ -96,6 +96,9 @@ impl Node {
         policy: Policy,
         initial: Encoded,
     ) -> Result<Handle<A>, SpawnError> {
+        if self.inner.actors.is_closed() {
+            return Err(SpawnError::NodeClosed { name });
+        }
         let entry = EntryPoint::of_this_program()?;
         let type_name = ActorType::name_of::<A>()?;
         let runtime = tokio::runtime::Handle::try_current()
