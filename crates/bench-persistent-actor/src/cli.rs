@@ -25,6 +25,7 @@ pub const MAX_ROUNDS: u64 = 1_000_000;
     version,
     term_width = 100,
     infer_long_args = true,
+    args_override_self = true,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Exit codes: 0 done; 1 the state is wrong although it was to be kept safe, or the \

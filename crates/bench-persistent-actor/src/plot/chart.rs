@@ -9,7 +9,7 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 460.0;
 const LEFT: f64 = 74.0;
 const RIGHT: f64 = 24.0;
-const TOP: f64 = 112.0;
+const TOP: f64 = 118.0;
 const BOTTOM: f64 = 58.0;
 
 const INK: &str = "#222222";
@@ -17,13 +17,14 @@ const FAINT: &str = "#666666";
 const GRID: &str = "#e4e4e4";
 
 /// Below this range the noise of a run would fill the picture.
-const LEAST_RANGE: (f64, f64) = (0.8, 1.25);
+const LEAST_RANGE: (f64, f64) = (0.9, 1.12);
 
 /// From so many different delays on, their ticks are round numbers instead of the delays.
 const MAX_DELAY_TICKS: usize = 9;
 
 /// How a series looks. Colours after Okabe and Ito ("Color Universal Design", 2008), which
-/// people with any colour vision can tell apart; marker and dashes differ as well.
+/// people with any colour vision can tell apart; marker and dashes differ as well. Markers are
+/// of different sizes, so that equal points show as one inside the other.
 struct Style {
     colour: &'static str,
     dashes: &'static str,
@@ -35,16 +36,16 @@ enum Marker {
     Disc,
     Ring,
     Square,
-    Triangle,
     Diamond,
+    Triangle,
 }
 
 const STYLES: [Style; 6] = [
     Style { colour: "#0072B2", dashes: "", marker: Marker::Disc },
     Style { colour: "#56B4E9", dashes: "7 4", marker: Marker::Ring },
     Style { colour: "#D55E00", dashes: "", marker: Marker::Square },
-    Style { colour: "#E69F00", dashes: "7 4", marker: Marker::Triangle },
-    Style { colour: "#009E73", dashes: "", marker: Marker::Diamond },
+    Style { colour: "#E69F00", dashes: "7 4", marker: Marker::Diamond },
+    Style { colour: "#009E73", dashes: "", marker: Marker::Triangle },
     Style { colour: "#CC79A7", dashes: "2 3", marker: Marker::Ring },
 ];
 
@@ -63,7 +64,9 @@ pub fn relative_times(series: &[Series], large: bool, subtitle: &str) -> String 
     let mut svg = Svg::new(WIDTH, HEIGHT);
     title(&mut svg, large, subtitle);
     axes(&mut svg, &x, &y, &x_ticks(&delays, x_range), &ticks(y_range.0, y_range.1));
-    for (series, style) in series.iter().zip(STYLES.iter().cycle()) {
+    // The first have the smallest markers and come on top.
+    let styled: Vec<_> = series.iter().zip(STYLES.iter().cycle()).collect();
+    for (series, style) in styled.into_iter().rev() {
         draw_series(&mut svg, series, style, &x, &y);
     }
     legend(&mut svg, series);
@@ -138,19 +141,20 @@ fn stroke(style: &Style) -> String {
 fn marker(svg: &mut Svg, (x, y): (f64, f64), style: &Style) {
     let colour = style.colour;
     let filled = format!(r##"fill="{colour}" stroke="#ffffff" stroke-width="1""##);
-    let polygon = |corners: &[(f64, f64)]| {
+    let outlined = format!(r#"fill="none" stroke="{colour}" stroke-width="2""#);
+    let polygon = |corners: &[(f64, f64)], paint: &str| {
         let corners: Vec<String> =
             corners.iter().map(|(dx, dy)| format!("{:.2},{:.2}", x + dx, y + dy)).collect();
-        format!(r#"<polygon points="{}" {filled}/>"#, corners.join(" "))
+        format!(r#"<polygon points="{}" {paint}/>"#, corners.join(" "))
     };
     let shape = match style.marker {
-        Marker::Disc => format!(r#"<circle cx="{x:.2}" cy="{y:.2}" r="5" {filled}/>"#),
-        Marker::Ring => format!(
-            r##"<circle cx="{x:.2}" cy="{y:.2}" r="5" fill="#ffffff" stroke="{colour}" stroke-width="2"/>"##
-        ),
-        Marker::Square => polygon(&[(-4.8, -4.8), (4.8, -4.8), (4.8, 4.8), (-4.8, 4.8)]),
-        Marker::Triangle => polygon(&[(0.0, -6.2), (5.8, 4.4), (-5.8, 4.4)]),
-        Marker::Diamond => polygon(&[(0.0, -6.0), (6.0, 0.0), (0.0, 6.0), (-6.0, 0.0)]),
+        Marker::Disc => format!(r#"<circle cx="{x:.2}" cy="{y:.2}" r="3.8" {filled}/>"#),
+        Marker::Ring => format!(r#"<circle cx="{x:.2}" cy="{y:.2}" r="7.5" {outlined}/>"#),
+        Marker::Square => polygon(&[(-5.4, -5.4), (5.4, -5.4), (5.4, 5.4), (-5.4, 5.4)], &filled),
+        Marker::Diamond => {
+            polygon(&[(0.0, -11.0), (11.0, 0.0), (0.0, 11.0), (-11.0, 0.0)], &outlined)
+        }
+        Marker::Triangle => polygon(&[(0.0, -6.2), (5.8, 4.4), (-5.8, 4.4)], &filled),
     };
     svg.element(&shape);
 }
@@ -159,10 +163,10 @@ fn marker(svg: &mut Svg, (x, y): (f64, f64), style: &Style) {
 fn legend(svg: &mut Svg, series: &[Series]) {
     for (index, (series, style)) in series.iter().zip(STYLES.iter().cycle()).enumerate() {
         let x = LEFT + 250.0 * (index / 2) as f64;
-        let y = 72.0 + 20.0 * (index % 2) as f64;
-        svg.polyline(&[(x, y), (x + 34.0, y)], &stroke(style));
-        marker(svg, (x + 17.0, y), style);
-        let at = (x + 43.0, y + 4.5);
+        let y = 72.0 + 23.0 * (index % 2) as f64;
+        svg.polyline(&[(x, y), (x + 36.0, y)], &stroke(style));
+        marker(svg, (x + 18.0, y), style);
+        let at = (x + 45.0, y + 4.5);
         svg.text(at, font(13.0, 400, INK, Anchor::Start), 0.0, &table::name(series));
     }
 }

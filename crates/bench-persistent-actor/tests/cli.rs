@@ -1,0 +1,138 @@
+//! What users type, and what they are told.
+
+mod common;
+
+use common::{Bench, assert_expected, stderr, stdout};
+
+#[test]
+fn the_help_is_as_expected() {
+    let bench = Bench::new();
+    let mut text = String::new();
+    for args in
+        [&["--help"][..], &["-h"], &["plot", "--help"], &["table", "--help"], &["floors", "--help"]]
+    {
+        let output = bench.run(args);
+        assert!(output.status.success());
+        text += &format!("$ bench-persistent-actor {}\n{}\n", args.join(" "), stdout(&output));
+    }
+    assert_expected("help.txt", &text);
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let output = Bench::new().run(&["--version"]);
+    assert_eq!(stdout(&output), format!("bench-persistent-actor {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// Everything that is wrong with flags and files, with its whole message.
+const BAD_INPUT: &[&[&str]] = &[
+    &[],
+    &["--safe-state"],
+    &["--delay-ms"],
+    &["--delay-ms=-5"],
+    &["--delay-ms", "-5"],
+    &["--delay-ms=ten"],
+    &["--delay-ms=1.5"],
+    &["--delay-ms=86400001"],
+    &["--delay-ms=0", "--num-actors=0"],
+    &["--delay-ms=0", "--num-actors=-1"],
+    &["--delay-ms=0", "--num-actors=10001"],
+    &["--delay-ms=0", "--num-rounds=-1"],
+    &["--delay-ms=0", "--num-actors-kill=-1"],
+    &["--delay-ms=0", "--failure", "--num-actors=2"],
+    &["--delay-ms=0", "--failure", "--num-actors-kill=21"],
+    &["--delay-ms=0", "--s"],
+    &["--delay-ms=0", "--no-such-flag"],
+    &["--delay-ms=0", "--safe-state", "--durability=none"],
+    &["--delay-ms=0", "--seed=x"],
+    &["--delay-ms=0", "--output=missing/out.csv"],
+    &["--delay-ms=0", "--output=."],
+    &["--delay-ms=0", "--output=foreign.csv"],
+    &["--delay-ms=0", "--output=binary.csv"],
+    &["--delay-ms=0", "--json=missing/out.json"],
+    &["--delay-ms=0", "--timeline=missing/out.json"],
+    &["--delay-ms=0", "--json=same", "--timeline=same"],
+    &["--delay-ms=0", "--state-dir=state"],
+    &["--delay-ms=0", "--safe-state", "--state-dir=foreign.csv"],
+    &["--delay-ms=0", "--safe-state", "--state-dir=full"],
+    &["--delay-ms=0", "--safe-state", "--state-dir=/proc/none"],
+    &["plot"],
+    &["plot", "missing.csv"],
+    &["plot", "foreign.csv"],
+    &["plot", "binary.csv"],
+    &["plot", "default.csv"],
+    &["table", "wrong.csv"],
+    &["floors", "--repeats=0"],
+];
+
+#[test]
+fn every_bad_input_is_named_with_what_would_be_accepted() {
+    let bench = Bench::new();
+    let header = "system,large,delay_ms,duration,failure";
+    let files = [
+        ("foreign.csv", "name,age\nx,1\n".as_bytes().to_vec()),
+        ("binary.csv", vec![0xff, 0, 0xfe, b'\n', 7]),
+        ("default.csv", format!("{header}\ndefault,False,10,4.8,False\n").into_bytes()),
+        ("wrong.csv", format!("{header}\ndefault,maybe,10,4.8,False\n").into_bytes()),
+    ];
+    for (name, content) in &files {
+        std::fs::write(bench.path(name), content).unwrap();
+    }
+    std::fs::create_dir_all(bench.path("full/actor-0")).unwrap();
+    let mut text = String::new();
+    for args in BAD_INPUT {
+        let output = bench.run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{args:?}");
+        text += &format!("$ bench-persistent-actor {}\n{}\n", args.join(" "), stderr(&output));
+    }
+    assert_expected("bad-input.txt", &text);
+    for (name, content) in &files {
+        assert_eq!(&std::fs::read(bench.path(name)).unwrap(), content, "{name} is unharmed");
+    }
+    bench.assert_clean();
+}
+
+#[test]
+fn a_device_that_is_always_full_is_an_error_after_the_run() {
+    let output = Bench::new().run(&["--delay-ms=0", "--num-rounds=1", "--json=/dev/full"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("cannot write /dev/full: No space left"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_error() {
+    let bench = Bench::new();
+    let mut child = bench.start(&["--delay-ms=0", "--num-rounds=1"]);
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn nothing_but_data_is_on_standard_output() {
+    let bench = Bench::new();
+    let output = bench.run(&["--delay-ms=0", "--num-actors=7", "--num-rounds=5", "--quiet"]);
+    let text = stdout(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "Final state: 339 406 695 937 1116 1220 1309");
+    assert!(lines[1].starts_with("Task delay 0 ms. Duration "), "{text}");
+    assert_eq!(lines.len(), 2);
+    let output = bench.run(&["--delay-ms=0", "--num-actors=7", "--num-rounds=5"]);
+    assert!(stdout(&output).contains("\nstate: exact\n"));
+    assert!(!stderr(&output).contains('\u{1b}'), "no progress bar off a terminal");
+}
+
+#[test]
+fn the_state_dir_is_kept_and_refused_for_another_run() {
+    let bench = Bench::new();
+    let args = ["--delay-ms=0", "--num-rounds=1", "--safe", "--state-dir=states"];
+    assert!(bench.run(&args).status.success());
+    assert!(bench.path("states").read_dir().unwrap().count() > 0);
+    let output = bench.run(&args);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--state-dir=states: the directory is not empty"));
+}

@@ -1,0 +1,100 @@
+//! Runs that end early: nothing is left, and what was written can be read.
+
+mod common;
+
+use std::process::Child;
+
+use common::{Bench, descendants, is_running, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// A run that does not end by itself within the test.
+const LONG: &[&str] = &["--delay-ms=20", "--num-rounds=1000", "--safe-state"];
+
+fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+fn lines(path: &std::path::Path) -> usize {
+    std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
+}
+
+/// Starts a long run and waits until its calls are under way.
+fn start_long_run(bench: &Bench, args: &[&str]) -> Child {
+    let timeline = bench.path("timeline.json");
+    let flag = format!("--timeline={}", timeline.display());
+    let child = bench.start(&[LONG, &[&flag], args].concat());
+    wait_until("calls are in the timeline", || lines(&timeline) > 100);
+    child
+}
+
+#[test]
+fn a_killed_run_leaves_a_readable_timeline_and_no_processes() {
+    let bench = Bench::new();
+    let mut child = start_long_run(&bench, &[]);
+    let workers = descendants(child.id());
+    assert!(workers.len() >= 20, "{workers:?}");
+    send(&child, Signal::KILL);
+    child.wait().unwrap();
+    wait_until("all workers are gone", || !workers.iter().any(|pid| is_running(*pid)));
+    let text = std::fs::read_to_string(bench.path("timeline.json")).unwrap();
+    let whole_lines = text.rsplit_once(",\n").unwrap().0;
+    let events: Vec<Value> = serde_json::from_str(&format!("{whole_lines}]")).unwrap();
+    assert!(events.iter().any(|event| event["ph"] == "X" && event["name"] == "process"));
+    assert!(events.iter().any(|event| event["cat"] == "commit"));
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed_by_the_next_one() {
+    let bench = Bench::new();
+    let mut child = start_long_run(&bench, &[]);
+    send(&child, Signal::KILL);
+    child.wait().unwrap();
+    assert_eq!(bench.system_tmp().read_dir().unwrap().count(), 1, "the states of the killed run");
+    assert!(bench.run(&["--delay-ms=0", "--num-rounds=1"]).status.success());
+    bench.assert_clean();
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_cleans_up_and_says_so() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let bench = Bench::new();
+        let csv = bench.path("out.csv");
+        let flag = format!("--output={}", csv.display());
+        let mut child = start_long_run(&bench, &[&flag]);
+        let workers = descendants(child.id());
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        wait_until("all workers are gone", || !workers.iter().any(|pid| is_running(*pid)));
+        assert_eq!(lines(&csv), 1, "the header alone");
+        bench.assert_clean();
+    }
+}
+
+#[test]
+fn a_finished_timeline_has_a_row_for_each_process_and_every_kill() {
+    let bench = Bench::new();
+    let flags = ["--delay-ms=0", "--safe", "--failure", "--timeline=trace.json"];
+    assert!(bench.run(&flags).status.success());
+    let text = std::fs::read_to_string(bench.path("trace.json")).unwrap();
+    let events: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let count = |name: &str| events.iter().filter(|event| event["name"] == name).count();
+    assert_eq!(count("thread_name"), 23, "20 actors and 3 restarts");
+    assert_eq!((count("kill"), count("died"), count("restart")), (3, 3, 3));
+    assert!(count("process") >= 380, "{}", count("process"));
+    assert!(count("commit") >= 380, "{}", count("commit"));
+}
+
+#[test]
+fn several_runs_may_append_to_one_file() {
+    let bench = Bench::new();
+    let csv = bench.path("shared.csv");
+    let flag = format!("--output={}", csv.display());
+    let args = ["--delay-ms=0", "--num-actors=3", "--num-rounds=2", &flag];
+    let mut runs: Vec<Child> = (0..6).map(|_| bench.start(&args)).collect();
+    assert!(runs.iter_mut().all(|run| run.wait().unwrap().success()));
+    let text = std::fs::read_to_string(csv).unwrap();
+    assert_eq!(text.lines().count(), 7);
+    assert!(text.lines().skip(1).all(|row| row.starts_with("default,False,0,0.")), "{text}");
+    bench.assert_clean();
+}

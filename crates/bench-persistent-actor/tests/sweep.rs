@@ -1,0 +1,74 @@
+//! `run-benchmark.sh`: the grid, and going on after an interruption.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::{Bench, stderr, stdout};
+
+/// The smallest runs that there are.
+const TINY: &[&str] = &["--quick", "--num-rounds=1", "--num-actors=2", "--num-actors-kill=1"];
+
+fn sweep(bench: &Bench, csv: &str, args: &[&str]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../run-benchmark.sh");
+    std::fs::create_dir_all(bench.system_tmp()).unwrap();
+    Command::new("bash")
+        .arg(script)
+        .args(["--output", csv])
+        .args(args)
+        .current_dir(bench.tmp.path())
+        .env("TMPDIR", bench.system_tmp())
+        .env("BENCH", env!("CARGO_BIN_EXE_bench-persistent-actor"))
+        .output()
+        .unwrap()
+}
+
+fn rows(path: &Path) -> Vec<String> {
+    std::fs::read_to_string(path).unwrap().lines().skip(1).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_grid_has_forty_runs_each_of_them_once_and_goes_on_where_it_stopped() {
+    let bench = Bench::new();
+    let csv = "a file.csv";
+    let output = sweep(&bench, csv, TINY);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let first = rows(&bench.path(csv));
+    assert_eq!(first.len(), 40);
+    for size in ["small", "large"] {
+        for extension in ["svg", "png"] {
+            assert!(bench.path(&format!("a file-{size}.{extension}")).exists());
+        }
+    }
+    assert!(stdout(&output).contains("Large state: run time relative to safe_actor"));
+
+    let text = std::fs::read_to_string(bench.path(csv)).unwrap();
+    let kept: Vec<&str> = text.lines().take(31).collect();
+    std::fs::write(bench.path(csv), kept.join("\n") + "\n").unwrap();
+    let output = sweep(&bench, csv, TINY);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("has 30 of 40 runs already"), "{}", stderr(&output));
+    let key = |row: &String| {
+        row.split(',')
+            .enumerate()
+            .filter(|(i, _)| *i != 3 && *i < 5)
+            .map(|(_, field)| field.to_owned())
+            .collect::<Vec<_>>()
+    };
+    let mut keys: Vec<_> = rows(&bench.path(csv)).iter().map(key).collect();
+    keys.sort();
+    keys.dedup();
+    assert_eq!((rows(&bench.path(csv)).len(), keys.len()), (40, 40));
+}
+
+#[test]
+fn a_run_that_fails_ends_the_sweep_with_its_exit_code() {
+    let bench = Bench::new();
+    let output = sweep(&bench, "out.csv", &["--no-such-flag"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("the run failed with exit code 2"), "{}", stderr(&output));
+    let output = sweep(&bench, "", &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--output: expected the name of a CSV file"));
+}
