@@ -10,6 +10,7 @@ use crate::codec::{Encoded, decode, encode};
 use crate::durability::Durability;
 use crate::error::{OpenError, StateError, StoreError};
 use crate::ledger::{Admission, LedgerLimits};
+use crate::store::segment::Sizes;
 use crate::store::{CallRecord, FileStore, Record, Storage, Store, View};
 use crate::testing::Switches;
 
@@ -20,6 +21,7 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) limits: LedgerLimits,
     pub(crate) switches: Switches,
+    pub(crate) sizes: Sizes,
 }
 
 impl Default for Options {
@@ -29,6 +31,7 @@ impl Default for Options {
             create: true,
             limits: LedgerLimits::default(),
             switches: Switches::default(),
+            sizes: Sizes::default(),
         }
     }
 }
@@ -60,6 +63,14 @@ impl Options {
     #[must_use]
     pub fn switches(mut self, switches: Switches) -> Self {
         self.switches = switches;
+        self
+    }
+
+    /// Makes journal segments small, so that tests meet many checkpoints.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn small_segments(mut self) -> Self {
+        self.sizes = Sizes { first: 4096, later: 8192, step: 2048 };
         self
     }
 

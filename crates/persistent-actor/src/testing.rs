@@ -1,7 +1,9 @@
-//! Switches that take a safety mechanism away, so that the tests can show that they would
-//! notice. Not part of the public interface.
+//! For tests: a disk that fails on demand, and switches that take a safety mechanism away, so
+//! that the tests can show that they would notice. Not part of the public interface.
 
 use serde::{Deserialize, Serialize};
+
+pub use crate::store::sim::{Fault, Loss, Op, SimDisk};
 
 /// Which mechanisms work. All of them, outside tests of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

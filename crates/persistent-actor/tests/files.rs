@@ -1,6 +1,7 @@
 //! The file store in a real directory: what is there, what is refused, what is private.
 
-#![allow(clippy::disallowed_methods)] // Tests look at the files behind the store's back.
+// Tests look at the files behind the store's back.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

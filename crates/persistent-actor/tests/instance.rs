@@ -1,5 +1,7 @@
 //! What a call does to memory and to the committed state, whatever way it ends.
 
+#![allow(clippy::unwrap_used)]
+
 use std::cell::Cell;
 use std::path::Path;
 

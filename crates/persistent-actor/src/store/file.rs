@@ -1,5 +1,6 @@
 //! [`FileStore`]: a state in files; see `docs/format.md` for what lies where and why.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::frame::{self, Framing, Kind};
 use super::names::{FileId, FileName};
 use super::payload::{self, Unplaced};
 use super::recovery::{self, Recovered, Survey};
-use super::segment::{self, Segment, Spare};
+use super::segment::{Segment, Sizes, Spare};
 use super::slots::{Slots, Target};
 use super::storage::{self, DirStorage, Storage};
 use super::{Record, Store, View, identity};
@@ -40,6 +41,7 @@ pub struct FileStore {
     snapshot_len: usize,
     slots: Slots,
     limits: LedgerLimits,
+    sizes: Sizes,
     switches: Switches,
     buffer: Vec<u8>,
     sectors: Vec<u8>,
@@ -142,7 +144,7 @@ impl FileStore {
         let number = 1;
         let id = FileId { epoch: claim.epoch, number };
         let snapshot_len = encode_snapshot(&mut buffer, view, &options.limits, &slots)?;
-        let capacity = segment::capacity(number, snapshot_len, 0);
+        let capacity = options.sizes.capacity(number, snapshot_len, 0);
         let spare = Spare::create(&disk, id)?;
         let segment =
             spare.into_segment(&disk, state_id, id, capacity, view.sequence, &mut buffer)?;
@@ -157,6 +159,7 @@ impl FileStore {
             snapshot_len,
             slots,
             limits: options.limits.clone(),
+            sizes: options.sizes,
             switches: options.switches,
             buffer,
             sectors: Vec::new(),
@@ -211,7 +214,7 @@ impl FileStore {
         self.number += 1;
         let id = FileId { epoch: self.claim.epoch, number: self.number };
         self.snapshot_len = encode_snapshot(&mut self.buffer, view, &self.limits, &self.slots)?;
-        let capacity = segment::capacity(self.number, self.snapshot_len, record_len);
+        let capacity = self.sizes.capacity(self.number, self.snapshot_len, record_len);
         let spare = match self.spare.take() {
             Some(spare) => spare,
             None => Spare::create(&self.disk, id)?,
@@ -238,13 +241,13 @@ impl FileStore {
             return Ok(());
         }
         let id = FileId { epoch: self.claim.epoch, number: self.number + 1 };
-        let capacity = segment::capacity(id.number, self.snapshot_len, 0);
+        let capacity = self.sizes.capacity(id.number, self.snapshot_len, 0);
         if self.spare.is_none() {
             self.spare = Some(Spare::create(&self.disk, id)?);
         }
         let Some(spare) = &mut self.spare else { return Ok(()) };
         if !spare.is_ready(capacity) {
-            spare.step(&self.disk, capacity)?;
+            spare.step(&self.disk, capacity, self.sizes.step)?;
         } else if quarters >= 3 || wasteful {
             view.ledger.expire(&self.limits, unix_ms());
             self.checkpoint(view, 0)?;
@@ -302,9 +305,10 @@ fn refuse_early(disk: &Disk, path: &Path, options: &Options) -> Result<(), OpenE
         Survey::Nothing if !options.create => Err(OpenError::NotFound { path: path.to_owned() }),
         Survey::Nothing => Ok(()),
         Survey::State(head) => match recovery::read_header(disk, head, true) {
-            Err(error @ ReadError::Newer { .. }) => Err(read_error(error)),
-            // Whatever else may be wrong, it is said after the state was read under our claim.
-            _ => Ok(()),
+            // Damage is told after another look, under our claim; what is missing may have moved.
+            Err(ReadError::Damaged { .. }) | Ok(_) => Ok(()),
+            Err(ReadError::Io(failure)) if failure.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(read_error(error)),
         },
     }
 }

@@ -94,6 +94,22 @@ pub fn inspect_on(storage: Box<dyn Storage>, path: &Path) -> Result<Inspection, 
     }
 }
 
+/// What the last process that claimed the state in the directory `path` says of itself, as
+/// [`Inspection::holder`]; empty if none did. Reads nothing else, so damage does not matter.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn last_holder(path: &Path) -> Result<String, OpenError> {
+    let disk = Disk::new(Box::new(DirStorage::open(path, false, false)?), false);
+    let read = || newest_claim(&disk, &disk.list()?.names);
+    read().map(|(_, holder)| holder).map_err(|error: ReadError| error.into_open_error(path))
+}
+
+/// Whether a file of this name in a state directory is part of the state.
+pub fn is_state_file(name: &str) -> bool {
+    FileName::parse(name).is_some()
+}
+
 enum Found {
     State(Box<Inspection>),
     Nothing,

@@ -14,7 +14,8 @@ mod payload;
 mod recovery;
 mod replay;
 mod salvage;
-mod segment;
+pub(crate) mod segment;
+pub(crate) mod sim;
 mod slots;
 mod storage;
 
@@ -22,7 +23,7 @@ pub use create::create;
 pub use file::FileStore;
 #[doc(hidden)]
 pub use inspect::inspect_on;
-pub use inspect::{FileInfo, Inspection, inspect};
+pub use inspect::{FileInfo, Inspection, inspect, is_state_file, last_holder};
 pub use salvage::{Damage, Salvage, salvage};
 pub use storage::{DirStorage, Storage, StorageFile};
 

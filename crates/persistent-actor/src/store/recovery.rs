@@ -88,7 +88,7 @@ pub(crate) fn read(
     let name = FileName::Journal(head);
     let bytes = read_all(disk, name)?;
     let header = decode_header(head, &bytes, verify)?;
-    if header.capacity != bytes.len() as u64 || bytes.len() % SECTOR != 0 {
+    if header.capacity != bytes.len() as u64 || !bytes.len().is_multiple_of(SECTOR) {
         let reason =
             format!("the file should have {} bytes, it has {}", header.capacity, bytes.len());
         return Err(ReadError::damaged(name, bytes.len() as u64, reason));

@@ -10,11 +10,35 @@ use xxhash_rust::xxh3::xxh3_64;
 const MAGIC: &[u8; 8] = b"PAjournl";
 const HEADER_CHECKED: usize = 48;
 
-/// How much of a spare is zeroed at a time. Bytes.
-const STEP: u64 = 64 * 1024;
-/// The first segment of an incarnation is small, so that opening is quick. Bytes.
-const FIRST_CAPACITY: u64 = 64 * 1024;
-const LATER_CAPACITY: u64 = 1024 * 1024;
+/// How large segments are at least. Bytes, multiples of a sector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// The first segment of an incarnation: small, so that opening is quick.
+    pub(crate) first: u64,
+    /// The others.
+    pub(crate) later: u64,
+    /// How much of a spare is zeroed at a time; capacities are multiples of it.
+    pub(crate) step: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { first: 64 * 1024, later: 1024 * 1024, step: 64 * 1024 }
+    }
+}
+
+impl Sizes {
+    /// The capacity of a segment for a snapshot with a payload of `snapshot` bytes and, after
+    /// it, a record with one of `record`.
+    pub(crate) fn capacity(&self, number: u32, snapshot: usize, record: usize) -> u64 {
+        let (snapshot, record) = (frame::size_on_disk(snapshot), frame::size_on_disk(record));
+        let (least, room) = match number {
+            1 => (self.first, self.step / 4),
+            _ => (self.later, snapshot),
+        };
+        least.max((SECTOR as u64 + snapshot + record + room).next_multiple_of(self.step))
+    }
+}
 
 /// The header of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +123,7 @@ impl Segment {
         &mut self,
         kind: Kind,
         sequence: u64,
-        buffer: &mut [u8],
+        buffer: &mut Vec<u8>,
         sectors: &mut Vec<u8>,
     ) -> Result<(), Failure> {
         let len = buffer.len() - frame::HEADER;
@@ -149,14 +173,8 @@ pub(crate) struct Spare {
     synced: bool,
 }
 
-/// The capacity of a segment for a snapshot with a payload of `snapshot` bytes and, after it,
-/// one with `record`.
-pub(crate) fn capacity(number: u32, snapshot: usize, record: usize) -> u64 {
-    let least = if number == 1 { FIRST_CAPACITY } else { LATER_CAPACITY };
-    let fixed = SECTOR as u64 + frame::size_on_disk(snapshot) + frame::size_on_disk(record);
-    let room = if number == 1 { STEP / 4 } else { frame::size_on_disk(snapshot) };
-    least.max((fixed + room).next_multiple_of(STEP))
-}
+/// How much is zeroed by one write when there is no time left. Bytes.
+const AT_ONCE: u64 = 1024 * 1024;
 
 impl Spare {
     pub(crate) fn create(disk: &Disk, id: FileId) -> Result<Self, Failure> {
@@ -170,8 +188,8 @@ impl Spare {
     }
 
     /// Brings it one step nearer to readiness; for the pauses between calls.
-    pub(crate) fn step(&mut self, disk: &Disk, capacity: u64) -> Result<(), Failure> {
-        self.write_zeros(capacity, STEP)?;
+    pub(crate) fn step(&mut self, disk: &Disk, capacity: u64, step: u64) -> Result<(), Failure> {
+        self.write_zeros(capacity, step)?;
         disk.sync(&self.file)?;
         self.synced = self.dirty.is_empty() && self.len >= capacity;
         Ok(())
@@ -185,7 +203,7 @@ impl Spare {
         if range.is_empty() {
             return Ok(());
         }
-        let zeros = vec![0; usize::try_from(range.end - range.start).unwrap_or(STEP as usize)];
+        let zeros = vec![0; (range.end - range.start) as usize];
         self.file.write_at(&zeros, range.start)?;
         if self.dirty.is_empty() {
             self.len = range.end;
@@ -204,10 +222,10 @@ impl Spare {
         id: FileId,
         capacity: u64,
         sequence: u64,
-        buffer: &mut [u8],
+        buffer: &mut Vec<u8>,
     ) -> Result<Segment, Failure> {
         while !self.dirty.is_empty() || self.len < capacity {
-            self.write_zeros(capacity, STEP)?;
+            self.write_zeros(capacity, AT_ONCE)?;
         }
         let header = SegmentHeader { state_id, id, capacity: self.len };
         self.file.write_at(&header.encode(), 0)?;

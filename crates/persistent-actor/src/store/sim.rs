@@ -1,0 +1,480 @@
+//! [`SimDisk`]: a disk in memory that can lose, tear and refuse what real ones do. For tests.
+//!
+//! It records every operation, so that a test can ask for the disk as it might be found if the
+//! machine had stopped after any of them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::frame::SECTOR;
+use super::storage::{Storage, StorageFile};
+
+/// An operation that changed the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// A file was made.
+    Create {
+        /// Its name.
+        name: String,
+        /// Its inode.
+        inode: u64,
+    },
+    /// Bytes were written.
+    Write {
+        /// The inode.
+        inode: u64,
+        /// From where on.
+        offset: u64,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// A file was synced.
+    Sync {
+        /// The inode.
+        inode: u64,
+    },
+    /// Syncing a file failed: what was not synced before may never reach the disk.
+    FailedSync {
+        /// The inode.
+        inode: u64,
+    },
+    /// A file got another name.
+    Rename {
+        /// The old name.
+        from: String,
+        /// The new one.
+        to: String,
+    },
+    /// A name was removed.
+    Remove {
+        /// The name.
+        name: String,
+    },
+    /// The names were synced.
+    SyncNames,
+    /// Not an operation: a note of the test, such as "commit 7 was answered".
+    Mark(u64),
+}
+
+/// What is left of the operations when a machine or process stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Everything is there: a process was killed between two operations.
+    Nothing,
+    /// A process was killed within its last write: some leading bytes of it are there.
+    TornWrite(u64),
+    /// Power failed, and nothing is there that was not synced.
+    Unsynced,
+    /// Power failed, and of what was not synced any sectors and names may be there, chosen by
+    /// this seed.
+    Random(u64),
+}
+
+/// What happens to one operation.
+pub enum Fault {
+    /// It fails with this error number and does nothing.
+    Errno(rustix::io::Errno),
+    /// A write writes half and fails with "no space left"; other operations just fail with it.
+    Short,
+    /// Something happens just before it, as if another process had come in between.
+    Before(Box<dyn FnOnce() + Send>),
+}
+
+#[derive(Clone, Default)]
+struct Image {
+    names: BTreeMap<String, u64>,
+    contents: BTreeMap<u64, Vec<u8>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// What was there before the first recorded operation; all of it is synced.
+    base: Image,
+    live: Image,
+    log: Vec<Op>,
+    next_inode: u64,
+    operations: u64,
+    fault: Option<(u64, Fault)>,
+}
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone, Default)]
+pub struct SimDisk {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl SimDisk {
+    /// A disk with these files, all synced.
+    pub fn with_files<N: Into<String>>(files: impl IntoIterator<Item = (N, Vec<u8>)>) -> Self {
+        let mut image = Image::default();
+        for (inode, (name, content)) in (0..).zip(files) {
+            image.names.insert(name.into(), inode);
+            image.contents.insert(inode, content);
+        }
+        Self::from_image(image)
+    }
+
+    fn from_image(image: Image) -> Self {
+        let next_inode = image.contents.keys().max().map_or(0, |last| last + 1);
+        let inner = Inner { base: image.clone(), live: image, next_inode, ..Inner::default() };
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// The disk as a [`Storage`].
+    pub fn storage(&self) -> Box<dyn Storage> {
+        Box::new(self.clone())
+    }
+
+    /// All files with their contents, by name.
+    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let inner = self.lock();
+        let content = |inode| inner.live.contents.get(inode).cloned().unwrap_or_default();
+        inner.live.names.iter().map(|(name, inode)| (name.clone(), content(inode))).collect()
+    }
+
+    /// The operations so far.
+    pub fn log(&self) -> Vec<Op> {
+        self.lock().log.clone()
+    }
+
+    /// How many operations, reading ones included, there were so far.
+    pub fn operations(&self) -> u64 {
+        self.lock().operations
+    }
+
+    /// Puts a note into the log.
+    pub fn mark(&self, note: u64) {
+        self.lock().log.push(Op::Mark(note));
+    }
+
+    /// Lets the operation number `at` (as counted by [`SimDisk::operations`]) have a fault.
+    pub fn plan(&self, at: u64, fault: Fault) {
+        self.lock().fault = Some((at, fault));
+    }
+
+    /// The disk as it may be found if everything stopped after the first `count` operations of
+    /// the log.
+    #[must_use]
+    pub fn crashed(&self, count: usize, loss: Loss) -> Self {
+        let inner = self.lock();
+        let mut replay = Replay::new(&inner.base);
+        for op in &inner.log[..count] {
+            replay.apply(op);
+        }
+        Self::from_image(replay.finish(loss))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an operation and lets its fault happen, if it has one.
+    fn begin(&self) -> Result<MutexGuard<'_, Inner>, (MutexGuard<'_, Inner>, Injected)> {
+        let mut inner = self.lock();
+        let number = inner.operations;
+        inner.operations += 1;
+        match inner.fault.take_if(|(at, _)| *at == number) {
+            None => Ok(inner),
+            Some((_, Fault::Before(action))) => {
+                drop(inner);
+                action();
+                Ok(self.lock())
+            }
+            Some((_, Fault::Errno(errno))) => Err((inner, Injected::Errno(errno))),
+            Some((_, Fault::Short)) => Err((inner, Injected::Short)),
+        }
+    }
+
+    fn simple(&self) -> io::Result<MutexGuard<'_, Inner>> {
+        self.begin().map_err(|(_, injected)| injected.error())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Injected {
+    Errno(rustix::io::Errno),
+    Short,
+}
+
+impl Injected {
+    fn error(self) -> io::Error {
+        match self {
+            Self::Errno(errno) => errno.into(),
+            Self::Short => rustix::io::Errno::NOSPC.into(),
+        }
+    }
+}
+
+impl Inner {
+    fn inode(&self, name: &str) -> io::Result<u64> {
+        self.live.names.get(name).copied().ok_or_else(|| rustix::io::Errno::NOENT.into())
+    }
+
+    fn write(&mut self, inode: u64, offset: u64, bytes: &[u8]) {
+        let content = self.live.contents.entry(inode).or_default();
+        write_to(content, offset, bytes);
+        self.log.push(Op::Write { inode, offset, bytes: bytes.to_vec() });
+    }
+}
+
+fn write_to(content: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
+    let (start, end) = (offset as usize, offset as usize + bytes.len());
+    if content.len() < end {
+        content.resize(end, 0);
+    }
+    content[start..end].copy_from_slice(bytes);
+}
+
+impl Storage for SimDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.simple()?.live.names.keys().cloned().collect())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        let inode = self.simple()?.inode(name)?;
+        Ok(Box::new(SimFile { disk: self.clone(), inode }))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        let mut inner = self.simple()?;
+        if inner.live.names.contains_key(name) {
+            return Err(rustix::io::Errno::EXIST.into());
+        }
+        let inode = inner.next_inode;
+        inner.next_inode += 1;
+        inner.live.names.insert(name.to_owned(), inode);
+        inner.live.contents.insert(inode, Vec::new());
+        inner.log.push(Op::Create { name: name.to_owned(), inode });
+        drop(inner);
+        Ok(Box::new(SimFile { disk: self.clone(), inode }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut inner = self.simple()?;
+        let inode = inner.inode(from)?;
+        if inner.live.names.contains_key(to) {
+            return Err(rustix::io::Errno::EXIST.into());
+        }
+        inner.live.names.remove(from);
+        inner.live.names.insert(to.to_owned(), inode);
+        inner.log.push(Op::Rename { from: from.to_owned(), to: to.to_owned() });
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut inner = self.simple()?;
+        inner.inode(name)?;
+        inner.live.names.remove(name);
+        inner.log.push(Op::Remove { name: name.to_owned() });
+        Ok(())
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.simple()?.log.push(Op::SyncNames);
+        Ok(())
+    }
+}
+
+struct SimFile {
+    disk: SimDisk,
+    inode: u64,
+}
+
+impl StorageFile for SimFile {
+    fn size(&self) -> io::Result<u64> {
+        let inner = self.disk.simple()?;
+        Ok(inner.live.contents.get(&self.inode).map_or(0, |content| content.len() as u64))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let inner = self.disk.simple()?;
+        let content = inner.live.contents.get(&self.inode).map_or(&[][..], Vec::as_slice);
+        let start = offset as usize;
+        let Some(bytes) = content.get(start..start + buffer.len()) else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match self.disk.begin() {
+            Ok(mut inner) => {
+                inner.write(self.inode, offset, bytes);
+                Ok(())
+            }
+            Err((mut inner, injected)) => {
+                if matches!(injected, Injected::Short) {
+                    inner.write(self.inode, offset, &bytes[..bytes.len() / 2]);
+                }
+                Err(injected.error())
+            }
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match self.disk.begin() {
+            Ok(mut inner) => {
+                inner.log.push(Op::Sync { inode: self.inode });
+                Ok(())
+            }
+            Err((mut inner, injected)) => {
+                inner.log.push(Op::FailedSync { inode: self.inode });
+                Err(injected.error())
+            }
+        }
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(self.disk.simple()?.live.names.values().any(|inode| *inode == self.inode))
+    }
+}
+
+/// What is surely on the disk after some operations, and what may be.
+struct Replay {
+    durable: Image,
+    /// Since the names were synced.
+    names: Vec<Op>,
+    /// Since the file was synced.
+    writes: BTreeMap<u64, Vec<(u64, Vec<u8>)>>,
+    /// Was to be synced when that failed; no later sync brings it back.
+    doomed: BTreeMap<u64, Vec<(u64, Vec<u8>)>>,
+    last: Option<Op>,
+}
+
+impl Replay {
+    fn new(base: &Image) -> Self {
+        Self {
+            durable: base.clone(),
+            names: Vec::new(),
+            writes: BTreeMap::new(),
+            doomed: BTreeMap::new(),
+            last: None,
+        }
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Write { inode, offset, bytes } => {
+                self.writes.entry(*inode).or_default().push((*offset, bytes.clone()));
+            }
+            Op::Sync { inode } => {
+                let content = self.durable.contents.entry(*inode).or_default();
+                for (offset, bytes) in self.writes.remove(inode).unwrap_or_default() {
+                    write_to(content, offset, &bytes);
+                }
+            }
+            Op::FailedSync { inode } => {
+                let writes = self.writes.remove(inode).unwrap_or_default();
+                self.doomed.entry(*inode).or_default().extend(writes);
+            }
+            Op::SyncNames => {
+                for op in std::mem::take(&mut self.names) {
+                    change_names(&mut self.durable.names, &op);
+                }
+            }
+            Op::Create { .. } | Op::Rename { .. } | Op::Remove { .. } => {
+                self.names.push(op.clone());
+            }
+            Op::Mark(_) => {}
+        }
+        self.last = Some(op.clone());
+    }
+
+    fn finish(mut self, loss: Loss) -> Image {
+        let mut random = Random(match loss {
+            Loss::Random(seed) | Loss::TornWrite(seed) => seed,
+            _ => 0,
+        });
+        if let (Loss::TornWrite(_), Some(Op::Write { inode, .. })) = (loss, &self.last)
+            && let Some((_, bytes)) =
+                self.writes.get_mut(inode).and_then(|writes| writes.last_mut())
+        {
+            bytes.truncate(random.below(bytes.len() + 1));
+        }
+        for op in std::mem::take(&mut self.names) {
+            if match loss {
+                Loss::Nothing | Loss::TornWrite(_) => true,
+                Loss::Unsynced => false,
+                Loss::Random(_) => random.below(2) == 0,
+            } {
+                change_names(&mut self.durable.names, &op);
+            }
+        }
+        for pending in [self.doomed, self.writes] {
+            for (inode, writes) in pending {
+                let content = self.durable.contents.entry(inode).or_default();
+                match loss {
+                    Loss::Nothing | Loss::TornWrite(_) => {
+                        for (offset, bytes) in &writes {
+                            write_to(content, *offset, bytes);
+                        }
+                    }
+                    Loss::Unsynced => {}
+                    Loss::Random(_) => write_some(content, &writes, &mut random),
+                }
+            }
+        }
+        let names = &self.durable.names;
+        self.durable.contents.retain(|inode, _| names.values().any(|named| named == inode));
+        self.durable
+    }
+}
+
+/// Of each sector, any state that it went through may be on the disk; and the file may have its
+/// old or its new length.
+fn write_some(content: &mut Vec<u8>, writes: &[(u64, Vec<u8>)], random: &mut Random) {
+    let old_len = content.len();
+    let end = writes.iter().map(|(offset, bytes)| *offset as usize + bytes.len()).max();
+    let end = end.unwrap_or(0).max(old_len);
+    content.resize(end.next_multiple_of(SECTOR), 0);
+    for sector in 0..content.len() / SECTOR {
+        let range = sector * SECTOR..(sector + 1) * SECTOR;
+        let touching: Vec<_> = writes
+            .iter()
+            .filter(|(offset, bytes)| {
+                (*offset as usize) < range.end && *offset as usize + bytes.len() > range.start
+            })
+            .collect();
+        let kept = random.below(touching.len() + 1);
+        for (offset, bytes) in &touching[..kept] {
+            let offset = *offset as usize;
+            let from = range.start.max(offset);
+            let to = range.end.min(offset + bytes.len());
+            content[from..to].copy_from_slice(&bytes[from - offset..to - offset]);
+        }
+    }
+    let len = if random.below(4) == 0 { old_len } else { end };
+    content.truncate(len);
+}
+
+fn change_names(names: &mut BTreeMap<String, u64>, op: &Op) {
+    match op {
+        Op::Create { name, inode } => {
+            names.insert(name.clone(), *inode);
+        }
+        Op::Rename { from, to } => {
+            if let Some(inode) = names.remove(from) {
+                names.insert(to.clone(), inode);
+            }
+        }
+        Op::Remove { name } => {
+            names.remove(name);
+        }
+        _ => {}
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % bound as u64) as usize
+    }
+}

@@ -1,0 +1,285 @@
+//! What the tests of the store share: workloads whose every intermediate state is known, and the
+//! rules by which a reopened state is judged.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // Each test file uses a part of it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use persistent_actor::store::{CallRecord, FileStore, Record, Store, View};
+use persistent_actor::testing::{SimDisk, Switches};
+use persistent_actor::{
+    ActorState, Bytes, CallId, Durability, Encoded, LedgerLimits, OpenError, Options, Reply,
+    ReplyStatus, SessionId, StoreError, codec,
+};
+
+/// What errors call the simulated directory.
+pub const PATH: &str = "state";
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// Few calls are remembered, so that slots are given back; none for their age, because the
+/// records of the tests are as old as 1970.
+pub fn limits() -> LedgerLimits {
+    LedgerLimits { max_age: Duration::MAX, max_calls: 6, ..LedgerLimits::default() }
+}
+
+pub fn options(durability: Durability, switches: Switches) -> Options {
+    let options = ActorState::options().durability(durability).switches(switches);
+    options.ledger_limits(limits()).small_segments()
+}
+
+/// A value to commit.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A few bytes.
+    Number(u64),
+    /// A string of this length.
+    Text(usize),
+    /// An array of this length.
+    Blob(usize),
+    /// The array that the attribute holds, with one byte changed at this place.
+    Touched(usize),
+    /// What the attribute holds, as a new array.
+    Same,
+}
+
+/// One step of a history.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Commits these values to these attributes (0 to 3).
+    Update(Vec<(u8, Content)>),
+    /// The same, caused by a call that is answered with the last of the values, or a number.
+    Call(Vec<(u8, Content)>),
+    /// A call that is answered with an array that nobody keeps, and changes nothing.
+    Answer(usize),
+    /// The store is dropped and opened again.
+    Reopen,
+}
+
+impl Step {
+    /// The record that this step makes of `view`, `None` for a reopening.
+    pub fn record(&self, view: &View) -> Option<Record> {
+        let sequence = view.sequence + 1;
+        let (changes, is_call) = match self {
+            Self::Update(changes) => (changes.as_slice(), false),
+            Self::Call(changes) => (changes.as_slice(), true),
+            Self::Answer(_) => (&[][..], true),
+            Self::Reopen => return None,
+        };
+        let mut values: Vec<(String, Encoded)> = Vec::new();
+        for (attribute, content) in changes {
+            let name = format!("a{attribute}");
+            let value = value(content, view.attributes.get(&name), sequence);
+            values.retain(|(known, _)| *known != name);
+            values.push((name, value));
+        }
+        let call = is_call.then(|| {
+            let reply = match (self, values.last()) {
+                (Self::Answer(len), _) => codec::encode(&array(*len, sequence)).unwrap(),
+                (_, Some((_, value))) => value.clone(),
+                (_, None) => codec::encode(&sequence).unwrap(),
+            };
+            CallRecord {
+                id: CallId { session: SessionId(7 << 80), sequence },
+                acked_below: sequence.saturating_sub(3),
+                digest: sequence * 31,
+                at_ms: sequence,
+                reply: Reply { status: ReplyStatus::Returned, value: reply },
+            }
+        });
+        Some(Record { sequence, call, changes: values })
+    }
+}
+
+fn array(len: usize, seed: u64) -> Bytes {
+    Bytes::build(len, |out| {
+        for (place, byte) in out.iter_mut().enumerate() {
+            *byte = (place as u64 / 7 + seed) as u8;
+        }
+    })
+}
+
+fn value(content: &Content, old: Option<&Encoded>, sequence: u64) -> Encoded {
+    let held = || old.and_then(|old| old.blobs.first());
+    match content {
+        Content::Number(number) => codec::encode(&(number, sequence)),
+        Content::Text(len) => {
+            let letter = char::from(b'a' + (sequence % 26) as u8);
+            codec::encode(&String::from_iter(std::iter::repeat_n(letter, *len)))
+        }
+        Content::Blob(len) => codec::encode(&array(*len, sequence)),
+        Content::Touched(place) => match held() {
+            Some(old) => {
+                let mut new = old.clone();
+                let place = place % old.len().max(1);
+                new.make_mut()[place] ^= 0x55;
+                codec::encode(&new)
+            }
+            None => codec::encode(&sequence),
+        },
+        Content::Same => match held() {
+            Some(old) => codec::encode(&Bytes::from(&old[..])),
+            None => codec::encode(&sequence),
+        },
+    }
+    .unwrap()
+}
+
+/// A workload with all there is: short and long records, arrays that change a little or
+/// entirely, large CBOR, shared and lone replies, checkpoints, reopenings.
+pub fn workload() -> Vec<Step> {
+    use Content::{Blob, Number, Same, Text, Touched};
+    use Step::{Answer, Call, Reopen, Update};
+    vec![
+        Call(vec![(0, Number(1))]),
+        Call(vec![(0, Number(2)), (1, Text(300))]),
+        Call(vec![(1, Text(1500))]),
+        Call(vec![(2, Blob(70_000))]),
+        Call(vec![(2, Touched(66_000))]),
+        Call(vec![(2, Touched(3)), (0, Number(3))]),
+        Answer(65_536),
+        Call(vec![(2, Same)]),
+        Reopen,
+        Call(vec![(2, Touched(69_999))]),
+        Call(vec![(3, Text(66_000))]),
+        Call(vec![(3, Text(66_001)), (1, Text(66_002))]),
+        Update(vec![(1, Text(900))]),
+        Call(vec![(1, Text(1400))]),
+        Call(vec![(1, Text(1800)), (2, Blob(131_072))]),
+        Call(vec![(1, Text(1000)), (2, Touched(0))]),
+        Call(vec![(1, Text(1900))]),
+        Call(vec![]),
+        Call(vec![(3, Number(0))]),
+        Call(vec![(1, Text(2900))]),
+        Call(vec![(1, Text(2800))]),
+        Reopen,
+        Call(vec![(0, Number(4))]),
+    ]
+}
+
+/// A short workload without large values, for tests that repeat it for each byte.
+pub fn small_workload() -> Vec<Step> {
+    use Content::{Number, Text};
+    use Step::Call;
+    vec![
+        Call(vec![(0, Number(1))]),
+        Call(vec![(0, Number(2)), (1, Text(700))]),
+        Call(vec![(1, Text(300))]),
+        Call(vec![(0, Number(3))]),
+    ]
+}
+
+/// The states that the steps pass through; the index is the sequence number.
+pub fn history(steps: &[Step]) -> Vec<View> {
+    let mut history = vec![View::default()];
+    for step in steps {
+        let view = &history[history.len() - 1];
+        if let Some(record) = step.record(view) {
+            let mut view = view.clone();
+            view.apply(record, &limits());
+            history.push(view);
+        }
+    }
+    history
+}
+
+/// A store together with what is committed, as [`ActorState`] holds them.
+pub struct Open {
+    pub store: FileStore,
+    pub view: View,
+}
+
+impl Open {
+    pub fn on(disk: &SimDisk, options: &Options) -> Result<Self, OpenError> {
+        let (store, view) = FileStore::open_on(disk.storage(), Path::new(PATH), options)?;
+        Ok(Self { store, view })
+    }
+
+    /// Commits the step; what it answers is durable.
+    pub fn commit(&mut self, step: &Step) -> Result<(), StoreError> {
+        if let Some(record) = step.record(&self.view) {
+            self.store.commit(&record, &self.view)?;
+            self.view.apply(record, &limits());
+        }
+        Ok(())
+    }
+}
+
+/// Where a run stopped.
+#[derive(Debug)]
+pub struct Stopped {
+    /// The last commit that was answered.
+    pub answered: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Runs the steps; each answered commit is marked in the disk's log.
+pub fn run(disk: &SimDisk, options: &Options, steps: &[Step]) -> Result<(), Stopped> {
+    let mut answered = 0;
+    let mut open = None;
+    for step in steps {
+        let stopped = |reason: String| Stopped { answered, reason };
+        if matches!(step, Step::Reopen) {
+            open = None;
+            continue;
+        }
+        let current = match &mut open {
+            Some(current) => current,
+            none => {
+                none.insert(Open::on(disk, options).map_err(|error| stopped(error.to_string()))?)
+            }
+        };
+        if let Err(error) = current.commit(step) {
+            let poisoned = current.commit(&Step::Call(vec![])).is_err();
+            assert!(poisoned, "after {error} the store went on");
+            return Err(stopped(error.to_string()));
+        }
+        answered = current.view.sequence;
+        disk.mark(answered);
+        if let Err(error) = current.store.maintain(&mut current.view) {
+            assert!(current.commit(&Step::Call(vec![])).is_err(), "after {error} it went on");
+            return Err(Stopped { answered, reason: error.to_string() });
+        }
+    }
+    Ok(())
+}
+
+/// A promise was broken; says how.
+pub type Verdict = Result<(), String>;
+
+/// Opens what is on the disk: it must be a state of the history, not older than `answered`.
+pub fn judge(disk: &SimDisk, options: &Options, history: &[View], answered: u64) -> Verdict {
+    let open = Open::on(disk, options).map_err(|error| format!("cannot be opened: {error}"))?;
+    judge_view(&open.view, history, answered)
+}
+
+pub fn judge_view(view: &View, history: &[View], answered: u64) -> Verdict {
+    let found = view.sequence;
+    if found < answered {
+        return Err(format!("commit {answered} was answered, but the state is that of {found}"));
+    }
+    let Some(expected) = history.get(found as usize) else {
+        return Err(format!("commit {found} never took place"));
+    };
+    if view != expected {
+        return Err(format!("the state is not what commit {found} left"));
+    }
+    Ok(())
+}
