@@ -33,6 +33,14 @@ impl SessionId {
     pub fn started_ms(self) -> u64 {
         (self.0 >> 80) as u64
     }
+
+    /// The lowest of the sessions that stand for a foreign call id.
+    pub(crate) const FIRST_FOREIGN: Self = Self(u128::MAX << 80);
+
+    /// Whether it stands for a foreign call id; see [`CallId::foreign`].
+    pub fn is_foreign(self) -> bool {
+        self >= Self::FIRST_FOREIGN
+    }
 }
 
 impl fmt::Display for SessionId {
@@ -56,6 +64,20 @@ pub struct CallId {
     pub session: SessionId,
     /// The number of the call in its session.
     pub sequence: u64,
+}
+
+impl CallId {
+    /// The identity of a call that another engine has named, from a digest of that name.
+    ///
+    /// Such names have no order, and nobody acknowledges their replies: each is a session of its
+    /// own (48 bits of ones, then the digest) with one call, number 0. The ledger remembers them
+    /// as a set; see [`MAX_FOREIGN_EXPIRED`](crate::ledger::MAX_FOREIGN_EXPIRED).
+    ///
+    /// The digest should be cryptographic: two names with one digest would be one call.
+    pub fn foreign(digest: [u8; 10]) -> Self {
+        let digest = digest.iter().fold(0, |bits, byte| (bits << 8) | u128::from(*byte));
+        Self { session: SessionId(SessionId::FIRST_FOREIGN.0 | digest), sequence: 0 }
+    }
 }
 
 impl fmt::Display for CallId {
@@ -117,6 +139,15 @@ mod tests {
         let id = CallId { session: SessionId::generate().unwrap(), sequence: 42 };
         assert_eq!(id.to_string().parse::<CallId>().unwrap(), id);
         assert!("no".parse::<CallId>().unwrap_err().to_string().contains("\"no\""));
+    }
+
+    #[test]
+    fn a_foreign_call_is_a_session_of_its_own() {
+        let id = CallId::foreign([0xAB; 10]);
+        assert!(id.session.is_foreign());
+        assert_eq!(id.to_string(), "ffffffffffffabababababababababab:0");
+        assert!(!SessionId::generate().unwrap().is_foreign());
+        assert_ne!(CallId::foreign([0; 10]), id);
     }
 
     #[test]

@@ -23,6 +23,11 @@ pub enum Admission {
     IdReused,
 }
 
+/// How many [foreign](CallId::foreign) calls are remembered by their ids alone, after their
+/// replies went over the [bounds](LedgerLimits): retries of these get [`Admission::Expired`].
+/// Beyond that a retry cannot be told from a new call. Applied at checkpoints.
+pub const MAX_FOREIGN_EXPIRED: usize = 1 << 16;
+
 /// How much the ledger remembers of calls that no caller has acknowledged.
 ///
 /// Whatever goes over a bound is forgotten oldest first, and answered with
@@ -150,7 +155,8 @@ impl Ledger {
             }
             self.forget_oldest();
         }
-        while self.sessions.len() > limits.max_sessions {
+        let of_callers = self.sessions.range(..SessionId::FIRST_FOREIGN).count();
+        for _ in limits.max_sessions..of_callers {
             let Some((id, session)) = self.sessions.pop_first() else { break };
             for entry in session.calls.values() {
                 self.bytes -= entry.bytes();
@@ -158,12 +164,26 @@ impl Ledger {
             }
             self.expired_before_ms = self.expired_before_ms.max(id.started_ms() + 1);
         }
+        self.drop_foreign(MAX_FOREIGN_EXPIRED);
+    }
+
+    /// Forgets the ids of foreign calls that expired longest ago.
+    fn drop_foreign(&mut self, keep: usize) {
+        let foreign = self.sessions.range(SessionId::FIRST_FOREIGN..);
+        let expired = foreign.filter(|(_, session)| session.calls.is_empty());
+        let mut expired: Vec<_> = expired.map(|(id, session)| (session.floor, *id)).collect();
+        expired.sort_unstable();
+        for (_, id) in expired.iter().take(expired.len().saturating_sub(keep)) {
+            self.sessions.remove(id);
+        }
     }
 
     fn forget_oldest(&mut self) {
-        let Some((_, id)) = self.by_age.pop_first() else { return };
+        let Some((commit, id)) = self.by_age.pop_first() else { return };
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
-        session.floor = session.floor.max(id.sequence + 1);
+        // The floor of a foreign call's session only has to be above 0; this one tells its age.
+        let forgotten = if id.session.is_foreign() { commit } else { id.sequence };
+        session.floor = session.floor.max(forgotten + 1);
         if let Some(entry) = session.calls.remove(&id.sequence) {
             self.bytes -= entry.bytes();
         }
@@ -296,6 +316,27 @@ mod tests {
         assert_eq!(ledger.admit(id(99), 7), Admission::Expired);
         let new = CallId { session: SessionId(3000 << 80), sequence: 0 };
         assert_eq!(ledger.admit(new, 7), Admission::Fresh);
+    }
+
+    #[test]
+    fn foreign_calls_are_a_set_that_expires_loudly() {
+        let mut ledger = ledger(2);
+        let foreign = |n: u8| CallId::foreign([n; 10]);
+        for n in 0..10 {
+            ledger.insert(foreign(9 - n), 0, entry(100 + u64::from(n)));
+        }
+        let limits = LedgerLimits { max_calls: 4, max_sessions: 1, ..LedgerLimits::default() };
+        ledger.trim(&limits);
+        ledger.expire(&limits, 0);
+        ledger.drop_foreign(3);
+        assert!(matches!(ledger.admit(foreign(0), 7), Admission::Replay(_)), "the last committed");
+        assert_eq!(ledger.admit(foreign(4), 7), Admission::Expired);
+        assert_eq!(ledger.admit(foreign(6), 7), Admission::Expired);
+        assert_eq!(ledger.admit(foreign(7), 7), Admission::Fresh, "beyond the last bound");
+        assert_eq!(ledger.admit(foreign(77), 7), Admission::Fresh, "new ones are admitted");
+        assert_eq!(ledger.admit(id(1), 7), Admission::Expired, "and the caller's session stays");
+        let younger = CallId { session: SessionId(2000 << 80), sequence: 0 };
+        assert_eq!(ledger.admit(younger, 7), Admission::Fresh);
     }
 
     #[test]
