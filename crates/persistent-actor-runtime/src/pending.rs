@@ -65,6 +65,10 @@ impl Pending {
         self.calls.len()
     }
 
+    pub(crate) fn session(&self) -> SessionId {
+        self.session
+    }
+
     pub(crate) fn id(&self, sequence: u64) -> CallId {
         CallId { session: self.session, sequence }
     }

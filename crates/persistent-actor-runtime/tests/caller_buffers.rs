@@ -1,6 +1,8 @@
 //! The caller's own buffers are used again, too. Alone in its file: other tests would make buffers
 //! in the same process.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic and tell")]
+
 use persistent_actor_runtime::__private::buffers_made;
 use persistent_actor_runtime::{Bytes, Node, actor, worker_for_tests};
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,7 @@
 //! Each call takes effect exactly once, whatever dies.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and tell")]
+
 mod support;
 
 use std::collections::{BTreeSet, VecDeque};

@@ -1,5 +1,7 @@
 //! Methods that fail, calls that kill, actors that do not start: each ends in a clear error.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic and tell")]
+
 mod support;
 
 use std::io::Write;

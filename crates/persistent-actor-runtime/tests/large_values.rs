@@ -1,5 +1,7 @@
 //! Large values: shared memory that is made once, read in place, and outlives who made it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic and tell")]
+
 mod support;
 
 use persistent_actor_runtime::__private::buffers_made;

@@ -1,5 +1,7 @@
 //! Nodes, handles and processes: who holds what, and that nothing is left behind.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and tell")]
+
 mod support;
 
 use std::io::{BufRead, BufReader};

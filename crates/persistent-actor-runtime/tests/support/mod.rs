@@ -1,5 +1,5 @@
 //! What the tests share: an actor that keeps book of its calls, nodes, and events.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;

@@ -1,67 +1,19 @@
-//! [`Cell`]: one actor as the node knows it, shared by its handles and its supervisor.
+//! What an actor's supervisor does with its [`Cell`]: processes come and go, replies arrive.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use persistent_actor::SessionId;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use crate::builder::Policy;
+use super::{Cell, End, State};
 use crate::error::CallError;
-use crate::event::{CallStatus, Event, EventKind, Exit, Observer, now_ns};
-use crate::handle::KillPoint;
+use crate::event::{CallStatus, EventKind, Exit};
 use crate::lending::Payload;
 use crate::link::{Flushed, Link};
-use crate::pending::{Answered, Charge, Pending, PendingCall};
+use crate::pending::{Charge, PendingCall};
 use crate::process::WorkerProcess;
 use crate::wire::{Frame, Stamps, Status, Value, WireError};
-
-/// How an actor ended for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Stopped,
-    Died(String),
-}
-
-/// What those who wait for an actor look at.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Progress {
-    /// The last incarnation that is known to be dead.
-    pub(crate) dead_through: u64,
-    /// The actor is gone for good.
-    pub(crate) ended: bool,
-}
-
-/// One actor as the node knows it.
-pub(crate) struct Cell {
-    pub(crate) name: Arc<str>,
-    pub(crate) policy: Policy,
-    method_name: fn(usize) -> &'static str,
-    observer: Option<Observer>,
-    permits: Arc<Semaphore>,
-    state: Mutex<State>,
-    progress: watch::Sender<Progress>,
-    /// Wakes the supervisor.
-    wake: Notify,
-    abandoned: AtomicBool,
-    incarnation: AtomicU64,
-    /// The current process, or the last.
-    pid: AtomicU32,
-}
-
-struct State {
-    pending: Pending,
-    link: Option<Link>,
-    process: Option<Arc<WorkerProcess>>,
-    /// This node has killed the current process.
-    killed: bool,
-    /// No more calls are taken.
-    closing: bool,
-    end: Option<End>,
-    kill_next: Option<KillPoint>,
-}
 
 /// How an incarnation ended.
 #[derive(Debug)]
@@ -83,203 +35,6 @@ impl Death {
 }
 
 impl Cell {
-    pub(crate) fn new(
-        name: &str,
-        session: SessionId,
-        policy: Policy,
-        method_name: fn(usize) -> &'static str,
-        observer: Option<Observer>,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            permits: Arc::new(Semaphore::new(policy.max_pending_calls)),
-            policy,
-            method_name,
-            observer,
-            state: Mutex::new(State {
-                pending: Pending::new(session),
-                link: None,
-                process: None,
-                killed: false,
-                closing: false,
-                end: None,
-                kill_next: None,
-            }),
-            progress: watch::Sender::new(Progress::default()),
-            wake: Notify::new(),
-            abandoned: AtomicBool::new(false),
-            incarnation: AtomicU64::new(0),
-            pid: AtomicU32::new(0),
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn incarnation(&self) -> u64 {
-        self.incarnation.load(Ordering::Relaxed)
-    }
-
-    /// The current process; 0 while there is none.
-    pub(crate) fn pid(&self) -> u32 {
-        let now = *self.progress.borrow();
-        let alive = !now.ended && now.dead_through < self.incarnation();
-        if alive { self.pid.load(Ordering::Relaxed) } else { 0 }
-    }
-
-    /// Tells the observer, if there is one.
-    pub(crate) fn emit(&self, kind: impl FnOnce() -> EventKind) {
-        if let Some(observer) = &self.observer {
-            observer(&Event {
-                at_ns: now_ns(),
-                actor: self.name.clone(),
-                incarnation: self.incarnation(),
-                pid: self.pid.load(Ordering::Relaxed),
-                kind: kind(),
-            });
-        }
-    }
-
-    // ---- callers ----
-
-    /// A place among the calls that may be unanswered at once.
-    pub(crate) async fn permit(&self) -> Result<OwnedSemaphorePermit, CallError> {
-        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
-            return Ok(permit);
-        }
-        self.permits.clone().acquire_owned().await.map_err(|_| self.refusal(&self.state()))
-    }
-
-    /// Sends a call; the answer comes through the result.
-    pub(crate) fn send(
-        &self,
-        method: u32,
-        args: Payload,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<oneshot::Receiver<Answered>, CallError> {
-        let mut state = self.state();
-        if state.end.is_some() || state.closing {
-            return Err(self.refusal(&state));
-        }
-        let kill_at = state.kill_next.take();
-        let answer = state.pending.push(method, args, kill_at, permit);
-        let index = state.pending.len() - 1;
-        if state.link.as_ref().is_some_and(|link| link.ready) {
-            self.transmit(&mut state, index);
-            self.flush(&mut state);
-        }
-        Ok(answer)
-    }
-
-    /// Why no more calls are taken.
-    fn refusal(&self, state: &State) -> CallError {
-        self.end_error(state.end.as_ref(), None)
-    }
-
-    fn end_error(&self, end: Option<&End>, call: Option<persistent_actor::CallId>) -> CallError {
-        let actor = self.name.clone();
-        match end {
-            Some(End::Died(reason)) => CallError::ActorDied { actor, call, reason: reason.clone() },
-            Some(End::Stopped) | None => CallError::ActorStopped { actor, call },
-        }
-    }
-
-    pub(crate) fn kill_during_next_call(&self, point: KillPoint) {
-        self.state().kill_next = Some(point);
-    }
-
-    /// Kills the current process, or the next if that one is killed already, and waits until it
-    /// is gone.
-    pub(crate) async fn kill(&self) -> Result<(), CallError> {
-        let mut progress = self.progress.subscribe();
-        let incarnation = loop {
-            if let Some(incarnation) = self.try_kill()? {
-                break incarnation;
-            }
-            progress.changed().await.map_err(|_| self.refusal(&self.state()))?;
-        };
-        let gone = |now: &Progress| now.dead_through >= incarnation || now.ended;
-        progress.wait_for(gone).await.map_err(|_| self.refusal(&self.state()))?;
-        Ok(())
-    }
-
-    fn try_kill(&self) -> Result<Option<u64>, CallError> {
-        let mut state = self.state();
-        if state.end.is_some() {
-            return Err(self.refusal(&state));
-        }
-        let Some(process) = state.process.clone().filter(|_| !state.killed) else {
-            return Ok(None);
-        };
-        state.killed = true;
-        self.emit(|| EventKind::Killed);
-        process.kill();
-        Ok(Some(self.incarnation()))
-    }
-
-    /// Takes no more calls; the actor stops after those that were sent.
-    pub(crate) fn close(&self) {
-        self.state().closing = true;
-        self.wake.notify_one();
-    }
-
-    /// The last handle is gone. Takes no lock: an observer may drop handles.
-    pub(crate) fn abandon(&self) {
-        self.abandoned.store(true, Ordering::Relaxed);
-        self.wake.notify_one();
-    }
-
-    /// Waits until the actor is gone for good.
-    pub(crate) async fn ended(&self) -> End {
-        let mut progress = self.progress.subscribe();
-        // The sender lives in `self`.
-        let _ = progress.wait_for(|now| now.ended).await;
-        self.state().end.clone().unwrap_or(End::Stopped)
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.progress.borrow().ended
-    }
-
-    /// Whether the actor is on its way out.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.abandoned.load(Ordering::Relaxed) || self.state().closing
-    }
-
-    // ---- sending ----
-
-    fn transmit(&self, state: &mut State, index: usize) {
-        let State { pending, link, .. } = state;
-        let (acked_below, incarnation) = (pending.acked_below(), self.incarnation());
-        let session = pending.id(0).session;
-        let (Some(link), Some(call)) = (link, pending.get_mut(index)) else { return };
-        let id = persistent_actor::CallId { session, sequence: call.sequence };
-        call.attempt = call.attempt.saturating_add(1);
-        call.sent_to = incarnation;
-        let (method, attempt) = (call.method, call.attempt);
-        if attempt > 1 {
-            self.emit(|| EventKind::Retried { call: id, attempt });
-        }
-        let name = self.method_name;
-        self.emit(|| EventKind::CallStarted { call: id, method: name(method as usize), attempt });
-        let kill_at = call.kill_at.filter(|_| attempt == 1);
-        link.push_call(&call.args, |args| Frame::Call { id, acked_below, method, kill_at, args });
-    }
-
-    fn flush(&self, state: &mut State) -> bool {
-        let Some(link) = &mut state.link else { return true };
-        match link.flush() {
-            Flushed::All => true,
-            Flushed::Blocked | Flushed::Broken => {
-                self.wake.notify_one();
-                false
-            }
-        }
-    }
-
-    // ---- the supervisor ----
-
     /// Resolves when there is something for the supervisor to look at.
     pub(crate) fn woken(&self) -> tokio::sync::futures::Notified<'_> {
         self.wake.notified()
@@ -379,11 +134,7 @@ impl Cell {
 
     /// Sends what the socket would not take before; `false` if it still does not.
     pub(crate) fn flush_waiting(&self) -> bool {
-        self.flush_state(&mut self.state())
-    }
-
-    fn flush_state(&self, state: &mut State) -> bool {
-        state.link.as_mut().is_none_or(|link| link.flush() != Flushed::Blocked)
+        self.state().link.as_mut().is_none_or(|link| link.flush() != Flushed::Blocked)
     }
 
     /// What the supervisor has to do beside reading.
@@ -451,8 +202,6 @@ impl Cell {
             process.kill();
         }
     }
-
-    // ---- the end ----
 
     /// Ends the actor for good: kills its process, waits until that is gone, and fails the calls
     /// that were not answered.
