@@ -1,0 +1,39 @@
+"""The Rust core. Private: use the package."""
+
+from os import PathLike
+from typing import Any, final
+
+@final
+class Snapshot:
+    """An encoded value."""
+
+@final
+class State:
+    """One actor's durable attributes; see `ActorState`."""
+
+    def __new__(
+        cls,
+        path: str | PathLike[str],
+        *,
+        durability: str,
+        create: bool,
+        max_calls: int,
+        max_reply_bytes: int,
+        allow_pickle: bool,
+    ) -> State: ...
+    def load(self, name: str) -> tuple[Any] | None: ...
+    def names(self) -> list[str]: ...
+    def snapshot(self, object: object) -> Snapshot: ...
+    def commit(self, pairs: list[tuple[str, Any]]) -> None: ...
+    def admit(self, call: bytes, digest: int) -> tuple[Any] | None: ...
+    def commit_call(
+        self, call: bytes, digest: int, pairs: list[tuple[str, Any]], reply: object
+    ) -> None: ...
+    def outcome(self, call: bytes) -> tuple[str, Any]: ...
+    @staticmethod
+    def digest(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def sequence(self) -> int: ...
+    def close(self) -> None: ...

@@ -1,0 +1,248 @@
+"""`ActorState`: one actor's durable attributes and its ledger of committed calls."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, NoReturn
+
+from . import _call_id, _ray
+from ._call_id import CallId, make_call_id
+from ._native import State
+
+
+class Outcome(NamedTuple):
+    """What became of a call."""
+
+    status: str
+    """`"committed"`; `"expired"`: committed, but the reply is not remembered any more;
+    `"unknown"`: not committed, still running, or forgotten long ago."""
+    reply: Any = None
+    """What the call returned, if it is committed."""
+
+
+class _Running:
+    """The safe-state call that holds the state's lock."""
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+        self.attributes: dict[str, None] = {}
+        self.updates: dict[str, Any] = {}
+
+    def changes(self) -> list[tuple[str, Any]]:
+        values = {name: getattr(self.actor, name) for name in self.attributes}
+        return list((self.updates | values).items())
+
+
+class ActorState:
+    """One actor's durable attributes, with the ledger of the calls that were committed.
+
+    `path` is a directory that is made if it is not there, or an existing regular file that is
+    empty or holds a state. Opening a state makes this object its one writer: whoever had it open
+    before is `Fenced`.
+
+    - `durability`: `"power"` (a committed call survives power loss) or `"process"` (the death of
+      any process).
+    - `allow_pickle`: values of other types than None, bool, int, float, str, bytes, bytearray,
+      list, tuple, dict and NumPy's are pickled. Loading a pickle runs code: allow it only where
+      everyone who can write the state is trusted. Without it no pickle is ever loaded.
+    - `require_existing`: a state that is not there is an error. For an actor that may restart on
+      another machine, where a local path would otherwise be a fresh start.
+    - `max_calls`, `max_reply_bytes`: how many replies are remembered for retries. Of the
+      65 536 calls before these the ids are known, and their retries get `LedgerExpired`.
+
+    Methods may be used from several threads.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: str = "power",
+        allow_pickle: bool = False,
+        require_existing: bool = False,
+        max_calls: int = 16_384,
+        max_reply_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._path = os.fspath(path)
+        self._native = State(
+            path,
+            durability=durability,
+            create=not require_existing,
+            max_calls=max_calls,
+            max_reply_bytes=max_reply_bytes,
+            allow_pickle=allow_pickle,
+        )
+        # One call at a time; a retry of a call that still runs waits here for its reply.
+        self._lock = threading.RLock()
+        self._running: _Running | None = None
+        self._ordinals = threading.local()
+
+    @property
+    def path(self) -> str:
+        """Where the state is."""
+        return self._path
+
+    @property
+    def epoch(self) -> int:
+        """How often the state was opened, this time included."""
+        return self._native.epoch
+
+    def get(self, attr: str, default: Any) -> Any:
+        """The committed value of an attribute, a new object each time. When it was never set,
+        `default` is committed first."""
+        with self._lock:
+            found = self._native.load(attr)
+            if found is None:
+                self._native.commit([(attr, default)])
+                found = self._native.load(attr)
+            assert found is not None, "the attribute was just committed"
+            return found[0]
+
+    def update(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        """Commits several attributes, all or none. Inside a `safe_state` method they become part
+        of that call's commit."""
+        changes = list(pairs)
+        for pair in changes:
+            if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
+                raise TypeError(f"update: expected pairs (attribute, value), found {pair!r}")
+        with self._lock:
+            if self._running is None:
+                self._native.commit(changes)
+            else:
+                snapshots = [(name, self._native.snapshot(value)) for name, value in changes]
+                self._running.updates.update(snapshots)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """All committed attributes, as new objects."""
+        with self._lock:
+            loaded = ((name, self._native.load(name)) for name in self._native.names())
+            return {name: found[0] for name, found in loaded if found is not None}
+
+    def outcome(self, call_id: str | CallId) -> Outcome:
+        """What became of a call; see `call_id_of`."""
+        status, reply = self._native.outcome(make_call_id(call_id).digest)
+        return Outcome(status, reply)
+
+    def close(self) -> None:
+        """Gives files and memory back. Everything that is committed stays."""
+        self._native.close()
+
+    def __enter__(self) -> ActorState:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"ActorState({self._path!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an ActorState cannot be pickled or sent: open the state where it is used, for "
+            "example in the actor's constructor"
+        )
+
+    def _call(
+        self,
+        actor: Any,
+        attributes: tuple[str, ...],
+        call_id: str | CallId | None,
+        method: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Runs a safe-state method, or answers it from the ledger."""
+        with self._lock:
+            outer = self._running
+            if outer is not None:
+                return self._join(outer, actor, attributes, call_id, method, args, kwargs)
+            identity = self._identify(call_id)
+            digest = 0
+            if identity is not None:
+                digest = State.digest(method.__qualname__, args, kwargs)
+                remembered = self._native.admit(identity.digest, digest)
+                if remembered is not None:
+                    return remembered[0]
+            before = _call_id.enter(identity)
+            self._running = running = _Running(actor)
+            running.attributes.update(dict.fromkeys(attributes))
+            try:
+                reply = method(actor, *args, **kwargs)
+                _refuse_lazy(method, reply)
+                changes = running.changes()
+                if identity is None:
+                    self._native.commit(changes)
+                else:
+                    self._native.commit_call(identity.digest, digest, changes, reply)
+                return reply
+            except BaseException:
+                self._roll_back(actor)
+                raise
+            finally:
+                self._running = None
+                _call_id.leave(before)
+
+    def _join(
+        self,
+        outer: _Running,
+        actor: Any,
+        attributes: tuple[str, ...],
+        call_id: str | CallId | None,
+        method: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """A safe-state method called by another one: it is part of that call, and its attributes
+        are committed with it."""
+        if outer.actor is not actor:
+            raise TypeError(
+                f"{method.__qualname__}: another object's safe_state method is running on the "
+                "same ActorState; give each object a state of its own"
+            )
+        if call_id is not None:
+            raise TypeError(
+                f"{method.__qualname__}: call_id={call_id!r} inside another safe_state method of "
+                "the same actor: the call is part of that one and has its id"
+            )
+        outer.attributes.update(dict.fromkeys(attributes))
+        return method(actor, *args, **kwargs)
+
+    def _identify(self, call_id: str | CallId | None) -> CallId | None:
+        """The id of the call that begins: the caller's, or that of the Ray task. A task that
+        calls several safe-state methods one after the other numbers them."""
+        if call_id is not None:
+            return make_call_id(call_id)
+        task = _ray.current_task()
+        if task is None:
+            return None
+        of_thread = self._ordinals
+        if getattr(of_thread, "task", None) != task:
+            of_thread.task, of_thread.count = task, 0
+        ordinal: int = of_thread.count
+        if ordinal > 0 and task.attempt < 0:
+            raise RuntimeError(
+                "this version of Ray does not tell retries apart, so a task may call one "
+                "safe_state method only; give the others a call_id"
+            )
+        of_thread.count += 1
+        identity = _call_id.of_task(task.session, task.task)
+        return identity if ordinal == 0 else CallId(f"{identity.text}+{ordinal}")
+
+    def _roll_back(self, actor: Any) -> None:
+        """Sets the actor's durable attributes to what is committed."""
+        for name in self._native.names():
+            found = self._native.load(name)
+            if found is not None and hasattr(actor, name):
+                setattr(actor, name, found[0])
+
+
+def _refuse_lazy(method: Callable[..., Any], reply: Any) -> None:
+    """What runs only after the method has returned cannot be part of its commit."""
+    if hasattr(reply, "__await__") or hasattr(reply, "__next__"):
+        raise TypeError(
+            f"{method.__qualname__} returned a {type(reply).__name__}, which runs after the "
+            "commit; a safe_state method returns its result"
+        )

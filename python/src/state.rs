@@ -1,0 +1,276 @@
+//! [`State`]: the core's `ActorState` for Python. The GIL is released around everything that may
+//! wait: the lock, reading, and commits.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use persistent_actor::{
+    ActorState, Admission, CallId, Durability, Encoded, LedgerLimits, Reply, ReplyStatus,
+};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::decode::decode;
+use crate::encode::{Others, Shared, encode};
+use crate::errors::{broken, error, open_error, state_error, store_error};
+
+type Locked = Arc<Mutex<Option<ActorState>>>;
+
+/// An encoded value: a snapshot of an object, to be committed later.
+#[pyclass(frozen)]
+pub(crate) struct Snapshot(Encoded);
+
+/// One actor's durable attributes.
+#[pyclass(frozen)]
+pub(crate) struct State {
+    state: Locked,
+    allow_pickle: bool,
+    epoch: u64,
+    /// Wakes the thread that does what may wait until a reply has left.
+    maintenance: Mutex<Sender<()>>,
+}
+
+#[pymethods]
+impl State {
+    #[new]
+    #[pyo3(signature = (path, *, durability, create, max_calls, max_reply_bytes, allow_pickle))]
+    fn open(
+        py: Python<'_>,
+        path: PathBuf,
+        durability: &str,
+        create: bool,
+        max_calls: usize,
+        max_reply_bytes: u64,
+        allow_pickle: bool,
+    ) -> PyResult<Self> {
+        let durability: Durability = match durability.parse() {
+            Ok(Durability::None) | Err(_) => {
+                let message = format!("durability {durability:?}: expected 'process' or 'power'");
+                return Err(PyValueError::new_err(message));
+            }
+            Ok(durability) => durability,
+        };
+        let limits =
+            LedgerLimits { max_calls, max_bytes: max_reply_bytes, ..LedgerLimits::default() };
+        let options =
+            ActorState::options().durability(durability).create(create).ledger_limits(limits);
+        let state = py.detach(|| options.open(&path)).map_err(|cause| open_error(py, &cause))?;
+        let epoch = state.epoch();
+        let state = Arc::new(Mutex::new(Some(state)));
+        let maintenance = Mutex::new(start_maintenance(&state)?);
+        Ok(Self { state, allow_pickle, epoch, maintenance })
+    }
+
+    /// The committed value of an attribute, as a new object, in a tuple; `None` if it was never
+    /// set.
+    fn load<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let encoded = self.with(py, |state| Ok(state.encoded(name).cloned()))?;
+        let Some(encoded) = encoded else { return Ok(None) };
+        let object =
+            decode(py, &encoded, self.allow_pickle).map_err(|cause| note(py, cause, name))?;
+        Ok(Some(PyTuple::new(py, [object])?))
+    }
+
+    /// The names of the committed attributes.
+    fn names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.with(py, |state| Ok(state.attributes().map(|(name, _)| name.to_owned()).collect()))
+    }
+
+    /// Encodes an object now.
+    fn snapshot(&self, object: &Bound<'_, PyAny>) -> PyResult<Snapshot> {
+        let encoded = encode(object, self.others(), None, &mut Shared::default())?;
+        Ok(Snapshot(encoded))
+    }
+
+    /// Commits attributes, all or none.
+    fn commit(&self, py: Python<'_>, pairs: Vec<(String, Bound<'_, PyAny>)>) -> PyResult<()> {
+        let changes = self.encode_all(py, pairs, &mut Shared::default())?;
+        self.with(py, |state| Ok(state.update(changes)))?
+            .map_err(|cause| state_error(py, &cause))?;
+        self.wake_maintenance();
+        Ok(())
+    }
+
+    /// Asks the ledger about a call: `None` if it never ran, else its reply in a tuple.
+    fn admit<'py>(
+        &self,
+        py: Python<'py>,
+        call: [u8; 10],
+        digest: u64,
+    ) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let admission = self.with(py, |state| Ok(state.admit(CallId::foreign(call), digest)))?;
+        match admission {
+            Admission::Fresh => Ok(None),
+            Admission::Replay(reply) => {
+                let reply = decode(py, &reply.value, self.allow_pickle)?;
+                Ok(Some(PyTuple::new(py, [reply])?))
+            }
+            Admission::Expired => Err(error(
+                py,
+                "LedgerExpired",
+                "the call was committed, but its reply is not remembered any more; nothing ran",
+            )),
+            Admission::IdReused => Err(error(
+                py,
+                "IdReused",
+                "the call's id was used before, for another method or other arguments; nothing ran",
+            )),
+        }
+    }
+
+    /// Commits a call in one record: its id, its reply, and the attributes that it changed.
+    fn commit_call(
+        &self,
+        py: Python<'_>,
+        call: [u8; 10],
+        digest: u64,
+        pairs: Vec<(String, Bound<'_, PyAny>)>,
+        reply: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let mut shared = Shared::default();
+        let changes = self.encode_all(py, pairs, &mut shared)?;
+        let value = encode(reply, self.others(), None, &mut shared)
+            .map_err(|cause| note(py, cause, "the method's reply"))?;
+        let reply = Reply { status: ReplyStatus::Returned, value };
+        let id = CallId::foreign(call);
+        self.with(py, |state| Ok(state.commit_call(id, 0, digest, reply, changes)))?
+            .map_err(|cause| store_error(py, &cause))?;
+        self.wake_maintenance();
+        Ok(())
+    }
+
+    /// What became of a call: `("committed", reply)`, `("expired", None)` or
+    /// `("unknown", None)`.
+    fn outcome<'py>(
+        &self,
+        py: Python<'py>,
+        call: [u8; 10],
+    ) -> PyResult<(&'static str, Bound<'py, PyAny>)> {
+        let id = CallId::foreign(call);
+        let found = self.with(py, |state| {
+            let ledger = &state.view().ledger;
+            let entry = ledger.entry(id).map(|entry| entry.reply.value.clone());
+            Ok((entry, ledger.admit(id, 0)))
+        })?;
+        let none = py.None().into_bound(py);
+        match found {
+            (Some(reply), _) => Ok(("committed", decode(py, &reply, self.allow_pickle)?)),
+            (None, Admission::Expired) => Ok(("expired", none)),
+            (None, _) => Ok(("unknown", none)),
+        }
+    }
+
+    /// A digest of a method and its arguments, the same in every process.
+    #[staticmethod]
+    fn digest(
+        method: &Bound<'_, PyString>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: &Bound<'_, PyDict>,
+    ) -> PyResult<u64> {
+        let py = method.py();
+        let kwargs = kwargs.items();
+        kwargs.sort()?;
+        let call = PyTuple::new(py, [method.as_any(), args.as_any(), kwargs.as_any()])?;
+        let encoded = encode(call.as_any(), Others::Digest, None, &mut Shared::default())?;
+        Ok(xxh3_64(&encoded.inline))
+    }
+
+    /// The epoch under which the state is open.
+    #[getter]
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The number of the last commit.
+    #[getter]
+    fn sequence(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |state| Ok(state.sequence()))
+    }
+
+    /// Gives files and memory back; everything but `close` fails afterwards.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.state.lock().map(|mut state| drop(state.take())).map_err(|_| broken()))
+    }
+}
+
+impl State {
+    fn others(&self) -> Others {
+        if self.allow_pickle { Others::Pickle } else { Others::Refuse }
+    }
+
+    /// Runs `work` on the state without the GIL.
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl Send + FnOnce(&mut ActorState) -> PyResult<T>,
+    ) -> PyResult<T> {
+        py.detach(|| {
+            let mut state: MutexGuard<'_, Option<ActorState>> =
+                self.state.lock().map_err(|_| broken())?;
+            match &mut *state {
+                Some(state) => work(state),
+                None => Err(PyValueError::new_err("this ActorState is closed")),
+            }
+        })
+    }
+
+    fn encode_all(
+        &self,
+        py: Python<'_>,
+        pairs: Vec<(String, Bound<'_, PyAny>)>,
+        shared: &mut Shared,
+    ) -> PyResult<Vec<(String, Encoded)>> {
+        let mut changes = Vec::with_capacity(pairs.len());
+        for (name, object) in pairs {
+            let encoded = if let Ok(snapshot) = object.cast_exact::<Snapshot>() {
+                snapshot.get().0.clone()
+            } else {
+                let old = self.with(py, |state| Ok(state.encoded(&name).cloned()))?;
+                encode(&object, self.others(), old.as_ref(), shared)
+                    .map_err(|cause| note(py, cause, &name))?
+            };
+            changes.push((name, encoded));
+        }
+        Ok(changes)
+    }
+
+    fn wake_maintenance(&self) {
+        if let Ok(sender) = self.maintenance.lock() {
+            // An error means that the thread has ended, which it does when the state is lost.
+            let _ = sender.send(());
+        }
+    }
+}
+
+/// Starts the thread that writes checkpoints ahead, between calls. It ends with the state.
+fn start_maintenance(state: &Locked) -> PyResult<Sender<()>> {
+    let (sender, receiver) = channel::<()>();
+    let state = Arc::downgrade(state);
+    let work = move || {
+        while receiver.recv().is_ok() {
+            while receiver.try_recv().is_ok() {}
+            let Some(state) = state.upgrade() else { return };
+            let Ok(mut state) = state.lock() else { return };
+            // A failure poisons the store, and the next commit says so.
+            let done = state.as_mut().map(ActorState::maintain);
+            if !matches!(done, Some(Ok(()))) {
+                return;
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("actor-state".to_owned());
+    thread.spawn(work)?;
+    Ok(sender)
+}
+
+/// Says in an error which value it is about.
+fn note(py: Python<'_>, cause: PyErr, value: &str) -> PyErr {
+    let text = format!("in attribute {value:?}");
+    let text = if value.starts_with("the ") { format!("in {value}") } else { text };
+    // A note that cannot be added is no reason to hide the error.
+    let _ = cause.value(py).call_method1("add_note", (text,));
+    cause
+}
