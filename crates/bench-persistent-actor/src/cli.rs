@@ -124,6 +124,11 @@ pub struct RunArgs {
     #[arg(long, hide = true, conflicts_with = "failure", value_parser = rounds)]
     pub kill_busy: Option<u64>,
 
+    /// Kill the actor that is being called after its commit and before its reply, in this many
+    /// random calls.
+    #[arg(long, hide = true, conflicts_with_all = ["failure", "kill_busy"], value_parser = rounds)]
+    pub kill_after_commit: Option<u64>,
+
     /// Run calls again that were committed, to show that the verification notices.
     #[arg(long, hide = true)]
     pub without_dedup: bool,

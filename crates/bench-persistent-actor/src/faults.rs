@@ -14,10 +14,19 @@ use crate::chain;
 pub struct Kill {
     /// The kill is set off when this call (counted from 0) is made.
     pub at_call: u64,
-    /// How much of the time of one call passes first: 0 to 1.
-    pub part_of_call: f64,
+    /// When, from then on.
+    pub moment: Moment,
     /// Whom to kill.
     pub actor: usize,
+}
+
+/// When in a call a kill happens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Moment {
+    /// From outside, when this part (0 to 1) of the time of one call has passed.
+    Part(f64),
+    /// In the call itself, after its commit and before its reply.
+    AfterCommit,
 }
 
 /// All kills of a run, in the order of their moments.
@@ -42,7 +51,7 @@ pub fn spread(num_actors: usize, num_rounds: u64, kills: usize, seed: u64) -> Ki
     let moments = (0..kills as u64).map(|k| half + k * (calls - half) / kills as u64);
     moments
         .zip(victims)
-        .map(|(at_call, actor)| Kill { at_call, part_of_call: random.random(), actor })
+        .map(|(at_call, actor)| Kill { at_call, moment: Moment::Part(random.random()), actor })
         .collect()
 }
 
@@ -53,14 +62,28 @@ pub fn busy(num_actors: usize, num_rounds: u64, kills: u64, seed: u64) -> KillPl
     if callees.is_empty() {
         return Vec::new();
     }
-    let mut plan: KillPlan = (0..kills)
-        .map(|_| {
-            let call = random.random_range(0..callees.len());
-            Kill { at_call: call as u64, part_of_call: random.random(), actor: callees[call] }
-        })
-        .collect();
-    plan.sort_by(|a, b| a.at_call.cmp(&b.at_call).then(a.part_of_call.total_cmp(&b.part_of_call)));
-    plan
+    let mut plan: Vec<(usize, f64)> =
+        (0..kills).map(|_| (random.random_range(0..callees.len()), random.random())).collect();
+    plan.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let kill = |(call, part)| Kill {
+        at_call: call as u64,
+        moment: Moment::Part(part),
+        actor: callees[call],
+    };
+    plan.into_iter().map(kill).collect()
+}
+
+/// `kills` different random calls (all of them, if there are fewer); each is killed after its
+/// commit and before its reply.
+pub fn after_commit(num_actors: usize, num_rounds: u64, kills: u64, seed: u64) -> KillPlan {
+    let mut random = StdRng::seed_from_u64(seed);
+    let callees: Vec<usize> = chain::callees(num_actors, num_rounds).collect();
+    let amount = usize::try_from(kills).unwrap_or(usize::MAX).min(callees.len());
+    let mut calls = rand::seq::index::sample(&mut random, callees.len(), amount).into_vec();
+    calls.sort_unstable();
+    let kill =
+        |call| Kill { at_call: call as u64, moment: Moment::AfterCommit, actor: callees[call] };
+    calls.into_iter().map(kill).collect()
 }
 
 #[cfg(test)]
@@ -111,6 +134,14 @@ mod tests {
         assert_eq!(spread(20, 20, 3, 5), spread(20, 20, 3, 5));
         assert_ne!(spread(20, 20, 3, 5), spread(20, 20, 3, 6));
         assert_eq!(busy(20, 20, 9, 5), busy(20, 20, 9, 5));
+    }
+
+    #[test]
+    fn no_call_is_killed_twice_after_its_commit() {
+        let mut calls: Vec<u64> = after_commit(7, 9, 40, 1).iter().map(|k| k.at_call).collect();
+        calls.dedup();
+        assert_eq!(calls.len(), 40);
+        assert_eq!(after_commit(7, 9, 1000, 1).len() as u64, chain::num_calls(7, 9));
     }
 
     #[test]

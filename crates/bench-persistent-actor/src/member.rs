@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use persistent_actor_runtime::{Bytes, CallError, Integer, Node, SpawnError};
+use persistent_actor_runtime::{Bytes, CallError, Integer, KillPoint, Node, SpawnError};
 
 use crate::actors::{LARGE_BYTES, LargeActor, LargeActorHandle, SmallActor, SmallActorHandle};
 use crate::chain::Number;
@@ -29,6 +29,8 @@ pub trait Member: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Reply<Self::Value>> + Send;
     /// Kills the actor's process.
     fn kill(&self) -> impl Future<Output = Reply<()>> + Send;
+    /// Kills the actor's process in its next call, after the commit and before the reply.
+    fn kill_after_next_commit(&self);
 
     /// What the value amounts to, at a glance: of an array the first byte. A flaw elsewhere in
     /// the array stays in the state, where [`Member::examine`] finds it.
@@ -58,6 +60,10 @@ impl Member for SmallActorHandle {
         (**self).kill().await
     }
 
+    fn kill_after_next_commit(&self) {
+        self.kill_during_next_call(KillPoint::AfterCommit);
+    }
+
     fn number(value: &Integer) -> Integer {
         value.clone()
     }
@@ -85,6 +91,10 @@ impl Member for LargeActorHandle {
 
     async fn kill(&self) -> Reply<()> {
         (**self).kill().await
+    }
+
+    fn kill_after_next_commit(&self) {
+        self.kill_during_next_call(KillPoint::AfterCommit);
     }
 
     fn number(value: &Bytes) -> u8 {

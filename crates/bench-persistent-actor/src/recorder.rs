@@ -87,20 +87,26 @@ impl Counts {
             EventKind::Retried { .. } => self.retries += 1,
             EventKind::Died { exit, .. } if exit.signal == Some(SIGKILL) => {
                 self.died_of_sigkill += 1;
+                self.await_reply(actor, incarnation, at_ns);
             }
-            EventKind::Killed => self.killed(actor, incarnation, at_ns),
+            EventKind::Killed => {
+                self.killed += 1;
+                self.await_reply(actor, incarnation, at_ns);
+            }
             EventKind::CallFinished { .. } => self.replied(actor, incarnation, at_ns),
             _ => {}
         }
     }
 
-    fn killed(&mut self, actor: &str, incarnation: u64, at_ns: u64) {
-        self.killed += 1;
+    /// A process was killed, or died of it without our doing: its recovery begins.
+    fn await_reply(&mut self, actor: &str, incarnation: u64, at_ns: u64) {
+        let pending = self.pending.entry(actor.to_owned()).or_default();
+        if pending.iter().any(|kill| kill.incarnation == incarnation) {
+            return;
+        }
         let recoveries = self.recoveries_ns.entry(actor.to_owned()).or_default();
-        let index = recoveries.len();
+        pending.push(Pending { incarnation, at_ns, index: recoveries.len() });
         recoveries.push(None);
-        let pending = Pending { incarnation, at_ns, index };
-        self.pending.entry(actor.to_owned()).or_default().push(pending);
     }
 
     fn replied(&mut self, actor: &str, incarnation: u64, at_ns: u64) {

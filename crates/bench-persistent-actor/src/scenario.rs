@@ -42,6 +42,9 @@ pub enum Kills {
     Spread(usize),
     /// The actor that is being called, at this many random calls.
     Busy(u64),
+    /// The actor that is being called, after its commit and before its reply, in this many
+    /// random calls.
+    AfterCommit(u64),
 }
 
 /// One run of the benchmark.
@@ -89,6 +92,9 @@ impl Scenario {
             Kills::None => Vec::new(),
             Kills::Spread(n) => faults::spread(self.num_actors, self.num_rounds, n, self.seed),
             Kills::Busy(n) => faults::busy(self.num_actors, self.num_rounds, n, self.seed),
+            Kills::AfterCommit(n) => {
+                faults::after_commit(self.num_actors, self.num_rounds, n, self.seed)
+            }
         }
     }
 }
@@ -189,10 +195,11 @@ pub fn scenario(args: &RunArgs) -> Result<Scenario, UsageError> {
         delay_ms: args.delay_ms.unwrap_or_default(),
         num_actors: args.num_actors as usize,
         num_rounds: args.num_rounds,
-        kills: match args.kill_busy {
-            Some(kills) => Kills::Busy(kills),
-            None if args.failure => Kills::Spread(args.num_actors_kill as usize),
-            None => Kills::None,
+        kills: match (args.kill_busy, args.kill_after_commit) {
+            (Some(kills), _) => Kills::Busy(kills),
+            (_, Some(kills)) => Kills::AfterCommit(kills),
+            _ if args.failure => Kills::Spread(args.num_actors_kill as usize),
+            _ => Kills::None,
         },
         seed: args.seed,
         dedup: !args.without_dedup,

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::actors::{LargeActorHandle, SmallActorHandle};
 use crate::chain::{self, Number};
-use crate::faults::Kill;
+use crate::faults::{Kill, Moment};
 use crate::measurement::{Distribution, KillReport, Measurement, median};
 use crate::member::{Member, Reply};
 use crate::notes::Notes;
@@ -120,6 +120,7 @@ fn check_kills(scenario: &Scenario, counts: &Counts) -> Result<(), RunError> {
         Kills::Spread(kills) => kills as u64,
         // An actor that is killed again while it restarts dies once.
         Kills::Busy(_) => counts.killed,
+        Kills::AfterCommit(_) => scenario.kill_plan().len() as u64,
     };
     if counts.died_of_sigkill == wanted {
         return Ok(());
@@ -199,7 +200,7 @@ fn call_time(scenario: &Scenario, elapsed: Duration, calls: u64) -> Duration {
     mean.max(Duration::from_millis(scenario.delay_ms))
 }
 
-/// Kills an actor beside the rounds, which go on.
+/// Kills an actor beside the rounds, which go on, or in its next call.
 fn spawn_kill<M: Member>(
     kill: Kill,
     member: &M,
@@ -207,12 +208,16 @@ fn spawn_kill<M: Member>(
     call_time: Duration,
 ) -> JoinHandle<Result<KillSeen<M::Number>, RunError>> {
     let member = member.clone();
-    let delay = call_time.mul_f64(kill.part_of_call);
     let reads = matches!(scenario.kills, Kills::Spread(_));
+    if kill.moment == Moment::AfterCommit {
+        member.kill_after_next_commit();
+    }
     tokio::spawn(async move {
         let before = read_if(reads, &member).await?;
-        wait(delay).await;
-        call(member.kill()).await?;
+        if let Moment::Part(part) = kill.moment {
+            wait(call_time.mul_f64(part)).await;
+            call(member.kill()).await?;
+        }
         let after = read_if(reads, &member).await?;
         Ok(KillSeen { kill, before, after })
     })

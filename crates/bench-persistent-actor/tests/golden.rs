@@ -128,11 +128,27 @@ fn two_hundred_random_kills_leave_the_state_exact() {
     }
 }
 
+/// Kills the actor that is being called after its commit and before its reply, in 60 calls.
+const AFTER_COMMIT: &[&str] = &["--delay-ms=0", "--kill-after-commit=60", "--safe-state"];
+
 #[test]
-fn without_dedup_the_same_kills_double_updates_and_the_run_fails() {
-    let bench = Bench::new();
-    let flags = ["--without-dedup", "--durability=process", "--seed=1"];
-    let found = bench.measure(&[MANY_KILLS, &flags].concat(), 1);
-    assert_eq!(found["verified"], false);
-    assert!(found["updates"]["doubled"].as_u64().unwrap() > 0, "{}", found["updates"]);
+fn a_call_that_dies_between_its_commit_and_its_reply_is_applied_once() {
+    for durability in ["--durability=process", "--durability=power"] {
+        let found = assert_exact(&[AFTER_COMMIT, &[durability]].concat(), SMALL);
+        assert_eq!((&found["restarts"], &found["retries"]), (&60.into(), &60.into()));
+    }
+    let flags = ["--large", "--num-actors=4", "--num-rounds=4", "--kill-after-commit=6"];
+    let expected: Vec<String> = chain::final_states::<u8>(4, 4).iter().map(u8::to_string).collect();
+    assert_exact(&[AFTER_COMMIT, &flags].concat(), &expected.join(" "));
+}
+
+#[test]
+fn without_dedup_each_of_these_calls_is_applied_twice_and_the_run_fails() {
+    for durability in ["--durability=process", "--durability=power"] {
+        let flags = [AFTER_COMMIT, &["--without-dedup", durability]].concat();
+        let found = Bench::new().measure(&flags, 1);
+        assert_eq!(found["verified"], false);
+        assert_eq!(found["updates"]["doubled"], 60, "{}", found["updates"]);
+        assert_eq!(found["updates"]["lost"], 0);
+    }
 }

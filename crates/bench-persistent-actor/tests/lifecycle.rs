@@ -98,3 +98,43 @@ fn several_runs_may_append_to_one_file() {
     assert!(text.lines().skip(1).all(|row| row.starts_with("default,False,0,0.")), "{text}");
     bench.assert_clean();
 }
+
+/// The process of an actor, as the timeline names it.
+fn process_of(actor: &str, timeline: &std::path::Path) -> Option<Pid> {
+    let text = std::fs::read_to_string(timeline).ok()?;
+    let (_, after) = text.rsplit_once(&format!("\"{actor} (process "))?;
+    Pid::from_raw(after.split(')').next()?.parse().ok()?)
+}
+
+/// What is said of a damaged journal.
+const DAMAGED: &str = "error: the run failed: actor \"actor-0\" died and is not restarted: 8 starts failed, the last \
+     one: DIR/actor-0/journal-0000000000000001-00000001 is damaged at byte 512: the checksum of \
+     the record is wrong; nothing was changed, keep a copy before any repair";
+
+#[test]
+fn a_journal_that_is_damaged_under_a_running_actor_is_reported_and_kept() {
+    let bench = Bench::new();
+    let timeline = bench.path("timeline.json");
+    let flags = ["--num-actors=2", "--state-dir=states"];
+    let mut child = start_long_run(&bench, &flags);
+    child.stdout.take();
+    let journal = bench.path("states/actor-0/journal-0000000000000001-00000001");
+    // The first record follows the header sector; its own header has 40 bytes.
+    let mut content = std::fs::read(&journal).unwrap()[..1024].to_vec();
+    let damaged = 512 + 40;
+    content[damaged] ^= 0xff;
+    write_at(&journal, damaged, content[damaged]);
+    kill_process(process_of("actor-0", &timeline).unwrap(), Signal::KILL).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message =
+        common::stderr(&output).replace(&bench.path("states").display().to_string(), "DIR");
+    assert!(message.contains(DAMAGED), "{message}");
+    assert!(std::fs::read(&journal).unwrap().starts_with(&content), "the bytes are kept");
+}
+
+fn write_at(path: &std::path::Path, offset: usize, byte: u8) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&[byte], offset as u64).unwrap();
+}

@@ -8,7 +8,8 @@
 //! - `ph: "M"` names the rows and sorts them by actor, then by start;
 //! - `ph: "X"` is something that took time: `start` (until the state is loaded), a call by its
 //!   method's name, and in it `run` and `commit`;
-//! - `ph: "i"` is a moment: `kill`, `died`, `restart`, `retry`.
+//! - `ph: "i"` is a moment: `kill`, `died`, `restart`, `retry`, and `exit` when a process was
+//!   told to end and did.
 //!
 //! A call that waits for another one of the same actor is drawn from when that one ended.
 //!
@@ -97,7 +98,10 @@ impl<W: Write> Trace<W> {
             pid: event.pid,
         };
         match &event.kind {
-            EventKind::Died { exit, .. } => self.died(&stamp, &exit.to_string()),
+            EventKind::Died { exit, .. } => {
+                let name = if exit.code == Some(0) { "exit" } else { "died" };
+                self.ended(&stamp, name, &exit.to_string())
+            }
             kind => self.note(&stamp, kind),
         }
     }
@@ -170,18 +174,19 @@ impl<W: Write> Trace<W> {
     }
 
     /// The calls that were not answered end here.
-    fn died(&mut self, stamp: &Stamp<'_>, exit: &str) -> io::Result<()> {
+    fn ended(&mut self, stamp: &Stamp<'_>, name: &str, exit: &str) -> io::Result<()> {
         let row = self.row(stamp)?;
         let free_ns = row.free_ns;
         let mut open: Vec<_> = row.open.drain().collect();
         open.sort_by_key(|(call, _)| *call);
+        // The first of them was running, the others were waiting for it.
         for (call, (sent, method, attempt)) in open.into_iter().take(1) {
             let args = json!({
                 "call": call.to_string(), "attempt": attempt, "status": "died",
             });
             self.span(stamp, "call", method, (sent.max(free_ns), stamp.at_ns), args)?;
         }
-        self.instant(stamp, "died", json!({ "exit": exit }))
+        self.instant(stamp, name, json!({ "exit": exit }))
     }
 
     /// The row of an actor process; a new one is given its name and its place.
@@ -359,7 +364,7 @@ mod tests {
         let reply = finished(0, "process", (2_010_000, 3_000_000), 3_060_500);
         trace.note(&at(3_070_000, 1), &reply)?;
         trace.note(&at(3_080_000, 1), &EventKind::Killed)?;
-        trace.died(&at(3_200_000, 1), "signal 9")?;
+        trace.ended(&at(3_200_000, 1), "died", "signal 9")?;
         let restarting = EventKind::Restarting { attempt: 1, delay: Duration::ZERO };
         trace.note(&at(3_210_000, 1), &restarting)?;
         trace.note(&at(3_300_000, 2), &EventKind::Spawned)?;
