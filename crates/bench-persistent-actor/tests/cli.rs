@@ -1,5 +1,7 @@
 //! What users type, and what they are told.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::{Bench, assert_expected, stderr, stdout};

@@ -1,5 +1,7 @@
 //! The right answer, end to end: the real binary, real processes, real kills.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use bench_persistent_actor::chain;

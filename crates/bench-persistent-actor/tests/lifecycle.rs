@@ -1,5 +1,7 @@
 //! Runs that end early: nothing is left, and what was written can be read.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::process::Child;

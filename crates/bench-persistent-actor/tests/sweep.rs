@@ -1,5 +1,7 @@
 //! `run-benchmark.sh`: the grid, and going on after an interruption.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::path::Path;
