@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
@@ -185,7 +186,11 @@ impl Supervisor {
         let (ours, theirs) = pair()?;
         // SAFETY: an `OwnedFd` is open as long as it lives, and its number never changes; the
         // `AsyncFd` owns it until it is dropped itself.
-        let socket = Arc::new(unsafe { AsyncFd::register(ours)? });
+        //
+        // For reading only: the socket becomes writable anew with each message that the worker
+        // takes, and to be woken by that would double the cost of a call.
+        let socket =
+            Arc::new(unsafe { AsyncFd::register_with_interest(ours, Interest::READABLE)? });
         let process = spawner::spawn(self.entry, &self.cell.name, theirs).await?;
         Ok((Arc::new(process), socket))
     }
@@ -198,24 +203,25 @@ impl Supervisor {
         said: &mut Option<String>,
     ) -> Result<(), Option<String>> {
         let mut inbox = Inbox::new();
+        let mut writable: Option<AsyncFd<OwnedFd>> = None;
         let mut deadline: Option<Pin<Box<Sleep>>> = None;
         let cell = self.cell.clone();
         let mut woken = pin!(cell.woken());
         loop {
-            let write = match cell.duties() {
-                Duties::Read => false,
-                Duties::Write => true,
-                Duties::AwaitExit => {
-                    deadline = Some(Box::pin(sleep(STOP_TIMEOUT)));
-                    false
-                }
+            match cell.duties() {
+                Duties::Read => writable = None,
+                Duties::Write if writable.is_some() => {}
+                Duties::Write => writable = Some(for_writing(socket).map_err(io_reason)?),
+                Duties::AwaitExit => deadline = Some(Box::pin(sleep(STOP_TIMEOUT))),
                 Duties::GiveUp(reason) => return Err(reason),
-            };
+            }
             let wakeup = poll_fn(|cx| {
                 if let Poll::Ready(guard) = socket.poll_read_ready(cx) {
                     return Poll::Ready(guard.map(Wakeup::Readable));
                 }
-                if write && let Poll::Ready(guard) = socket.poll_write_ready(cx) {
+                if let Some(socket) = &writable
+                    && let Poll::Ready(guard) = socket.poll_write_ready(cx)
+                {
                     return Poll::Ready(guard.map(Wakeup::Writable));
                 }
                 if woken.as_mut().poll(cx).is_ready() {
@@ -226,7 +232,7 @@ impl Supervisor {
                     None => Poll::Pending,
                 }
             });
-            match wakeup.await.map_err(|error| Some(error.to_string()))? {
+            match wakeup.await.map_err(io_reason)? {
                 Wakeup::Readable(guard) => {
                     if self.read(guard, &mut inbox, said).map_err(Some)? == Arrived::End {
                         return Ok(());
@@ -274,6 +280,17 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// The same socket, to be woken when it takes more.
+fn for_writing(socket: &AsyncFd<OwnedFd>) -> io::Result<AsyncFd<OwnedFd>> {
+    let again = socket.get_ref().try_clone()?;
+    // SAFETY: as for the socket itself.
+    Ok(unsafe { AsyncFd::register_with_interest(again, Interest::WRITABLE)? })
+}
+
+fn io_reason(error: io::Error) -> Option<String> {
+    Some(error.to_string())
 }
 
 /// Why a supervisor woke up.
