@@ -75,6 +75,10 @@ impl Disk {
         if self.sync { self.storage.sync_names().context_dir("sync") } else { Ok(()) }
     }
 
+    pub(crate) fn tidy(&self) -> Result<(), Failure> {
+        self.storage.tidy().context_dir("tidy up")
+    }
+
     pub(crate) fn sync(&self, file: &DiskFile) -> Result<(), Failure> {
         if self.sync { file.file.sync().context("sync", file.name) } else { Ok(()) }
     }

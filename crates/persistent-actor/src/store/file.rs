@@ -13,7 +13,7 @@ use super::payload::{self, Unplaced};
 use super::recovery::{self, Recovered, Survey};
 use super::segment::{Segment, Sizes, Spare};
 use super::slots::{Slots, Target};
-use super::storage::{self, DirStorage, Storage};
+use super::storage::{self, Storage};
 use super::{Record, Store, View, identity};
 use crate::call::{SessionId, unix_ms};
 use crate::durability::Durability;
@@ -85,15 +85,15 @@ impl Stop {
 }
 
 impl FileStore {
-    /// Opens the state in the directory `path` and becomes its writer; whoever was it before is
-    /// fenced. Also gives what is committed.
+    /// Opens the state in the directory or regular file `path` and becomes its writer; whoever was
+    /// it before is fenced. Also gives what is committed.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: &Path, options: &Options) -> Result<(Self, View), OpenError> {
         let sync = is_synced(options);
-        let storage = DirStorage::open(path, options.create, sync)?;
-        Self::open_on(Box::new(storage), path, options)
+        let storage = storage::open_storage(path, options.create, sync)?;
+        Self::open_on(storage, path, options)
     }
 
     /// The same in any [`Storage`]; errors call it `path`.
@@ -187,6 +187,7 @@ impl FileStore {
                 self.disk.remove_if_there(name)?;
             }
         }
+        self.disk.tidy()?;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Where committed state lives: the [`Store`] trait, and what it stores.
 
 mod create;
+mod container;
 mod disk;
 mod failure;
 mod fence;
@@ -25,7 +26,8 @@ pub use file::FileStore;
 pub use inspect::inspect_on;
 pub use inspect::{FileInfo, Inspection, inspect, is_state_file, last_holder};
 pub use salvage::{Damage, Salvage, salvage};
-pub use storage::{DirStorage, Storage, StorageFile};
+pub use container::Container;
+pub use storage::{DirStorage, Storage, StorageFile, open_storage};
 
 /// The version of the format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
 
+use super::container::Container;
 use crate::error::OpenError;
 
 /// The files of one state.
@@ -37,6 +38,24 @@ pub trait Storage: Send {
 
     /// Makes all creations, renames and removals so far survive power loss.
     fn sync_names(&self) -> io::Result<()>;
+
+    /// Puts in order what older incarnations have left. Only called by the holder of the highest
+    /// claim, after it has removed their files.
+    fn tidy(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Opens the files of the state at `path`: a [`Container`] if it is a regular file, else a
+/// directory, which is made if there is none and `create` is set.
+///
+/// # Errors
+/// As for [`DirStorage::open`] and [`Container::open`].
+pub fn open_storage(path: &Path, create: bool, sync: bool) -> Result<Box<dyn Storage>, OpenError> {
+    match fs::lstat(path).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Ok(FileType::RegularFile) => Ok(Box::new(Container::open(path, create, sync)?)),
+        _ => Ok(Box::new(DirStorage::open(path, create, sync)?)),
+    }
 }
 
 /// An open file of a [`Storage`].
