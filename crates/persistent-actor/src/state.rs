@@ -22,6 +22,7 @@ pub struct Options {
     pub(crate) limits: LedgerLimits,
     pub(crate) switches: Switches,
     pub(crate) sizes: Sizes,
+    pub(crate) patient: bool,
 }
 
 impl Default for Options {
@@ -32,6 +33,7 @@ impl Default for Options {
             limits: LedgerLimits::default(),
             switches: Switches::default(),
             sizes: Sizes::default(),
+            patient: true,
         }
     }
 }
@@ -71,6 +73,14 @@ impl Options {
     #[must_use]
     pub fn small_segments(mut self) -> Self {
         self.sizes = Sizes { first: 4096, later: 8192, step: 2048 };
+        self
+    }
+
+    /// Believes damage at first sight, without giving another process time to finish a write.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn impatient(mut self) -> Self {
+        self.patient = false;
         self
     }
 

@@ -112,7 +112,7 @@ impl FileStore {
         let fenced = |epoch| StoreError::Fenced { epoch, path: path.to_owned() };
         let claim = Claim::take(&disk, &storage::describe_holder()).map_err(io_error)?;
         let claim = claim.ok_or_else(|| fenced(0))?;
-        let recovered = match recover(&disk, options.switches.checksum) {
+        let recovered = match recover(&disk, options) {
             Ok(recovered) => recovered,
             // Files may vanish under our eyes if somebody newer is at work.
             Err(_) if !claim.holds().map_err(io_error)? => return Err(fenced(claim.epoch).into()),
@@ -315,17 +315,17 @@ fn refuse_early(disk: &Disk, path: &Path, options: &Options) -> Result<(), OpenE
 }
 
 /// Reads the state under our claim; `None` if there is none.
-fn recover(disk: &Disk, verify: bool) -> Result<Option<Recovered>, ReadError> {
-    const ATTEMPTS: u32 = 5;
-    let mut attempt = 0;
+fn recover(disk: &Disk, options: &Options) -> Result<Option<Recovered>, ReadError> {
+    let attempts: u32 = if options.patient { 5 } else { 1 };
+    let mut attempt: u32 = 0;
     loop {
         let listing = disk.list()?;
         let has_identity = listing.names.contains(&FileName::Identity);
         let Survey::State(head) = recovery::survey(listing)? else { return Ok(None) };
-        match recovery::read(disk, head, has_identity, verify) {
+        match recovery::read(disk, head, has_identity, options.switches.checksum) {
             Ok(recovered) => return Ok(Some(recovered)),
             // An older incarnation may be in the middle of its last write.
-            Err(ReadError::Damaged { .. }) if attempt + 1 < ATTEMPTS => {
+            Err(ReadError::Damaged { .. }) if attempt + 1 < attempts => {
                 attempt += 1;
                 std::thread::sleep(Duration::from_millis(u64::from(attempt)));
             }

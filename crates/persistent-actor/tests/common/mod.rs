@@ -41,7 +41,7 @@ pub fn limits() -> LedgerLimits {
 
 pub fn options(durability: Durability, switches: Switches) -> Options {
     let options = ActorState::options().durability(durability).switches(switches);
-    options.ledger_limits(limits()).small_segments()
+    options.ledger_limits(limits()).small_segments().impatient()
 }
 
 /// A value to commit.
@@ -51,6 +51,8 @@ pub enum Content {
     Number(u64),
     /// A string of this length.
     Text(usize),
+    /// An array of this length, all zero.
+    Zeros(usize),
     /// An array of this length.
     Blob(usize),
     /// The array that the attribute holds, with one byte changed at this place.
@@ -123,6 +125,7 @@ fn value(content: &Content, old: Option<&Encoded>, sequence: u64) -> Encoded {
             let letter = char::from(b'a' + (sequence % 26) as u8);
             codec::encode(&String::from_iter(std::iter::repeat_n(letter, *len)))
         }
+        Content::Zeros(len) => codec::encode(&Bytes::from(vec![0; *len])),
         Content::Blob(len) => codec::encode(&array(*len, sequence)),
         Content::Touched(place) => match held() {
             Some(old) => {
