@@ -9,21 +9,22 @@ use super::fence::Claim;
 use super::file::{FileStore, Stop, new_state_id};
 use super::names::FileName;
 use super::slots::{Slots, Target};
-use super::storage::{self, DirStorage};
+use super::storage::{self, open_storage};
 use super::{CallRecord, Record, View};
 use crate::error::{OpenError, StoreError};
 use crate::state::Options;
 
-/// Makes a state in the directory `path`, which is empty or not there yet, that holds `view`: its
-/// attributes, its calls and its sequence number. It survives power loss before this returns.
+/// Makes a state at `path` that holds `view`: its attributes, its calls and its sequence number.
+/// Nothing is there yet, or an empty directory, or an empty file, which then becomes the state.
+/// It survives power loss before this returns.
 ///
 /// Its first epoch lies above `after_epoch`. Its id is `state_id`, or a new one.
 ///
 /// This is for tools that copy a state. When it fails, or the machine stops, an incomplete
-/// directory may be left: make it beside the place where it belongs, and rename it.
+/// state may be left: make it beside the place where it belongs, and rename it.
 ///
 /// # Errors
-/// See [`OpenError`]; [`OpenError::Unreadable`] if the directory is not empty.
+/// See [`OpenError`]; [`OpenError::Unreadable`] if there is anything else.
 pub fn create(
     path: &Path,
     view: &View,
@@ -31,11 +32,11 @@ pub fn create(
     state_id: Option<u128>,
 ) -> Result<(), OpenError> {
     let options = Options::default();
-    let disk = Disk::new(Box::new(DirStorage::open(path, true, true)?), true);
+    let disk = Disk::new(open_storage(path, true, true)?, true);
     let io_error = |failure: Failure| ReadError::from(failure).into_open_error(path);
     let listing = disk.list().map_err(io_error)?;
     if !listing.names.is_empty() || listing.foreign.is_some() {
-        let source = io::Error::new(io::ErrorKind::AlreadyExists, "the directory is not empty");
+        let source = io::Error::new(io::ErrorKind::AlreadyExists, "it is not empty");
         return Err(OpenError::Unreadable { operation: "create", path: path.to_owned(), source });
     }
     let state_id = match state_id {

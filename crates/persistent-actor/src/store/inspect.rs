@@ -1,13 +1,13 @@
 //! [`inspect`]: what a state directory holds, without touching it.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::View;
 use super::disk::Disk;
 use super::failure::{Failure, ReadError};
-use super::names::FileName;
-use super::recovery::{self, Recovered, Survey};
+use super::names::{FileId, FileName};
+use super::recovery::{self, Replayed, Survey};
 use super::replay::Tail;
 use super::storage::{Storage, open_storage};
 use crate::error::OpenError;
@@ -53,8 +53,10 @@ pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
     inspect_on(open_storage(path, false, false)?, path)
 }
 
-/// How often reading is tried while an actor keeps changing what is read.
-const ATTEMPTS: u32 = 50;
+/// How long reading is tried while an actor keeps changing what is read.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a journal that a running actor extends is followed before it is read anew.
+const CATCH_UPS: u32 = 30;
 
 /// The same in any [`Storage`]; errors call it `path`.
 ///
@@ -63,7 +65,8 @@ const ATTEMPTS: u32 = 50;
 #[doc(hidden)]
 pub fn inspect_on(storage: Box<dyn Storage>, path: &Path) -> Result<Inspection, OpenError> {
     let disk = Disk::new(storage, false);
-    let mut attempt = 0;
+    let start = Instant::now();
+    let mut unchanged = 0;
     loop {
         let before = fingerprint(&disk).map_err(|error| error.into_open_error(path))?;
         let error = match try_inspect(&disk) {
@@ -75,18 +78,18 @@ pub fn inspect_on(storage: Box<dyn Storage>, path: &Path) -> Result<Inspection, 
             Ok(Found::Moved) => None,
             Err(error) => Some(error),
         };
-        attempt += 1;
         // Between a first and a second look a running actor may have gone on.
         std::thread::sleep(Duration::from_millis(1));
         let after = fingerprint(&disk).map_err(|error| error.into_open_error(path))?;
-        let settled = before == after && attempt > 3;
-        if let Some(error) = error.filter(|_| settled || attempt >= ATTEMPTS) {
+        unchanged = if before == after { unchanged + 1 } else { 0 };
+        // What was wrong while the state changed may be due to the change.
+        if let Some(error) = error.filter(|_| unchanged > 3) {
             return Err(error.into_open_error(path));
         }
-        if attempt >= ATTEMPTS {
+        if start.elapsed() > PATIENCE {
             let source = std::io::Error::new(
                 std::io::ErrorKind::ResourceBusy,
-                "an actor is changing the state too quickly to be read",
+                "an actor is changing the state too quickly to be read; try again",
             );
             return Err(OpenError::Unreadable { operation: "read", path: path.to_owned(), source });
         }
@@ -146,7 +149,7 @@ fn try_inspect(disk: &Disk) -> Result<Found, ReadError> {
         Survey::Nothing => return Ok(Found::Nothing),
         Survey::Foreign(found) => return Ok(Found::Foreign(found)),
     };
-    let recovered = match recovery::read(disk, head, has_identity, true) {
+    let (view, replayed) = match read_while_it_grows(disk, head, has_identity) {
         Err(ReadError::Io(failure)) if is_missing(&failure) => return Ok(Found::Moved),
         other => other?,
     };
@@ -156,7 +159,7 @@ fn try_inspect(disk: &Disk) -> Result<Found, ReadError> {
     if recovery::survey(listing)? != Survey::State(head) {
         return Ok(Found::Moved);
     }
-    let Recovered { view, header, extent, .. } = recovered;
+    let Replayed { header, extent, .. } = replayed;
     let (claimed_epoch, holder) = newest_claim(disk, &names)?;
     Ok(Found::State(Box::new(Inspection {
         view,
@@ -169,6 +172,27 @@ fn try_inspect(disk: &Disk) -> Result<Found, ReadError> {
         torn_tail: extent.tail == Tail::Torn,
         files: file_sizes(disk, names)?,
     })))
+}
+
+/// Reads the state of a journal that a running actor may be extending. Replaying takes longer
+/// than an actor needs to write its large values anew; catching up and then reading them does not.
+fn read_while_it_grows(
+    disk: &Disk,
+    head: FileId,
+    has_identity: bool,
+) -> Result<(View, Replayed<'_>), ReadError> {
+    let mut replayed = Replayed::read(disk, head, has_identity, true)?;
+    replayed.catch_up()?;
+    for _ in 0..CATCH_UPS {
+        match replayed.contents() {
+            Ok(view) => return Ok((view, replayed)),
+            // A slot is only written again after a further commit or a checkpoint.
+            Err(error @ ReadError::Damaged { .. }) if !replayed.catch_up()? => return Err(error),
+            Err(ReadError::Damaged { .. }) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    Ok((replayed.contents()?, replayed))
 }
 
 fn newest_claim(disk: &Disk, names: &[FileName]) -> Result<(u64, String), ReadError> {

@@ -1,7 +1,7 @@
 //! From the files of a state to what is committed. Reads only.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::View;
@@ -17,6 +17,7 @@ use super::segment::{HeaderError, SegmentHeader};
 use super::slots::{Content, SlotReader, Slots};
 use crate::bytes::{Bytes, BytesId, Memory};
 use crate::codec::Encoded;
+use crate::ledger::LedgerLimits;
 
 /// What a directory holds, by its names alone.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +34,6 @@ pub(crate) enum Survey {
 pub(crate) struct Recovered {
     pub(crate) view: View,
     pub(crate) header: SegmentHeader,
-    pub(crate) extent: Extent,
     /// The slots that the view needs, to be taken over.
     pub(crate) slots: Slots,
 }
@@ -66,7 +66,11 @@ pub(crate) fn read_header(
     decode_header(id, &sector, verify)
 }
 
-pub(super) fn decode_header(id: FileId, bytes: &[u8], verify: bool) -> Result<SegmentHeader, ReadError> {
+pub(super) fn decode_header(
+    id: FileId,
+    bytes: &[u8],
+    verify: bool,
+) -> Result<SegmentHeader, ReadError> {
     let name = FileName::Journal(id);
     let header = SegmentHeader::decode(bytes, verify).map_err(|error| match error {
         HeaderError::Damaged(reason) => ReadError::damaged(name, 0, reason),
@@ -85,42 +89,98 @@ pub(crate) fn read(
     has_identity: bool,
     verify: bool,
 ) -> Result<Recovered, ReadError> {
-    let name = FileName::Journal(head);
-    let bytes = read_all(disk, name)?;
-    let header = decode_header(head, &bytes, verify)?;
-    if header.capacity != bytes.len() as u64 || !bytes.len().is_multiple_of(SECTOR) {
-        let reason =
-            format!("the file should have {} bytes, it has {}", header.capacity, bytes.len());
-        return Err(ReadError::damaged(name, bytes.len() as u64, reason));
-    }
-    if has_identity && identity::read(disk, verify)? != header.state_id {
-        return Err(ReadError::damaged(name, 16, "the journal belongs to another state"));
-    }
-    let mut holes = Holes::new(disk, header.state_id, verify);
-    let mut state = None;
-    let extent = replay::replay(&bytes, &header.framing(verify), |item| {
-        match (item.kind, &mut state) {
-            (Kind::Snapshot, state) => {
-                *state = Some(payload::read_snapshot(item.payload, item.sequence, &mut holes)?);
-            }
-            (Kind::Commit, Some((view, limits))) => {
-                let record = payload::read_commit(item.payload, item.sequence, &mut holes)?;
-                View::apply(view, record, limits);
-            }
-            (Kind::Commit, None) => return Err(Malformed("there is no snapshot".to_owned())),
-        }
-        Ok(())
-    });
-    if let Some(error) = holes.error.take() {
-        return Err(error);
-    }
-    let extent =
-        extent.map_err(|Damage { offset, reason }| ReadError::damaged(name, offset, reason))?;
-    let Some((mut view, _)) = state else {
-        return Err(ReadError::damaged(name, SECTOR as u64, "the snapshot is missing"));
-    };
+    let replayed = Replayed::read(disk, head, has_identity, verify)?;
+    let Replayed { mut view, header, mut holes, .. } = replayed;
     let slots = holes.fill(&mut view)?;
-    Ok(Recovered { view, header, extent, slots })
+    Ok(Recovered { view, header, slots })
+}
+
+/// A journal that was replayed; contents in slots are still to be read.
+pub(crate) struct Replayed<'a> {
+    view: View,
+    limits: LedgerLimits,
+    pub(crate) header: SegmentHeader,
+    pub(crate) extent: Extent,
+    holes: Holes<'a>,
+}
+
+impl<'a> Replayed<'a> {
+    /// Replays the journal `head`, the newest of a state.
+    pub(crate) fn read(
+        disk: &'a Disk,
+        head: FileId,
+        has_identity: bool,
+        verify: bool,
+    ) -> Result<Self, ReadError> {
+        let name = FileName::Journal(head);
+        let bytes = read_all(disk, name)?;
+        let header = decode_header(head, &bytes, verify)?;
+        if header.capacity != bytes.len() as u64 || !bytes.len().is_multiple_of(SECTOR) {
+            let reason =
+                format!("the file should have {} bytes, it has {}", header.capacity, bytes.len());
+            return Err(ReadError::damaged(name, bytes.len() as u64, reason));
+        }
+        if has_identity && identity::read(disk, verify)? != header.state_id {
+            return Err(ReadError::damaged(name, 16, "the journal belongs to another state"));
+        }
+        let mut holes = Holes::new(disk, header.state_id, verify);
+        let mut state = None;
+        let extent = replay::replay(&bytes, &header.framing(verify), |item| {
+            match (item.kind, &mut state) {
+                (Kind::Snapshot, state) => {
+                    *state = Some(payload::read_snapshot(item.payload, item.sequence, &mut holes)?);
+                }
+                (Kind::Commit, Some((view, limits))) => {
+                    let record = payload::read_commit(item.payload, item.sequence, &mut holes)?;
+                    View::apply(view, record, limits);
+                }
+                (Kind::Commit, None) => return Err(Malformed("there is no snapshot".to_owned())),
+            }
+            Ok(())
+        });
+        if let Some(error) = holes.error.take() {
+            return Err(error);
+        }
+        let extent =
+            extent.map_err(|Damage { offset, reason }| ReadError::damaged(name, offset, reason))?;
+        let Some((view, limits)) = state else {
+            return Err(ReadError::damaged(name, SECTOR as u64, "the snapshot is missing"));
+        };
+        Ok(Self { view, limits, header, extent, holes })
+    }
+
+    /// Takes over commits that were added to the journal since, as far as they are whole. Says
+    /// whether there were any.
+    pub(crate) fn catch_up(&mut self) -> Result<bool, ReadError> {
+        const WINDOW: u64 = 256 * 1024;
+        let file = self.holes.disk.open(FileName::Journal(self.header.id))?;
+        let start = self.extent.end / SECTOR as u64 * SECTOR as u64;
+        let mut bytes = vec![0; WINDOW.min(self.header.capacity - start) as usize];
+        file.read_at(&mut bytes, start)?;
+        let framing = self.header.framing(self.holes.verify);
+        let mut position = (self.extent.end - start) as usize;
+        while let Some((end, item)) = replay::next(&bytes, position, &framing, self.view.sequence) {
+            let record = payload::read_commit(&item, self.view.sequence + 1, &mut self.holes);
+            let Ok(record) = record else { break };
+            self.view.apply(record, &self.limits);
+            position = end;
+        }
+        let before = std::mem::replace(&mut self.extent.end, start + position as u64);
+        match self.holes.error.take() {
+            Some(error) => Err(error),
+            None => Ok(self.extent.end > before),
+        }
+    }
+
+    /// What is committed, with all contents. Those that were read by an earlier attempt are not
+    /// read again.
+    pub(crate) fn contents(&mut self) -> Result<View, ReadError> {
+        let mut view = self.view.clone();
+        let needed = self.holes.needed(&view);
+        self.holes.loaded.retain(|reference, _| needed.contains(reference));
+        self.holes.fill(&mut view)?;
+        Ok(view)
+    }
 }
 
 /// Reads a whole file.
@@ -145,6 +205,8 @@ struct Holes<'a> {
     rooms: HashMap<FileId, u64>,
     by_reference: HashMap<SlotRef, Bytes>,
     by_id: HashMap<BytesId, (SlotRef, Is)>,
+    /// Arrays that were read.
+    loaded: HashMap<SlotRef, Bytes>,
     error: Option<ReadError>,
 }
 
@@ -186,6 +248,7 @@ impl<'a> Holes<'a> {
             rooms: HashMap::new(),
             by_reference: HashMap::new(),
             by_id: HashMap::new(),
+            loaded: HashMap::new(),
             error: None,
         }
     }
@@ -194,7 +257,9 @@ impl<'a> Holes<'a> {
         if let Some(known) = self.by_reference.get(&reference) {
             return Ok(known.clone());
         }
-        let room = match self.room(reference.slot) {
+        // A slot can have grown since its room was noted.
+        let room = self.rooms.get(&reference.slot).copied().filter(|room| *room >= reference.len);
+        let room = match room.map_or_else(|| self.room(reference.slot), Ok) {
             Ok(room) => room,
             Err(error) => {
                 self.error = Some(error);
@@ -216,23 +281,25 @@ impl<'a> Holes<'a> {
     }
 
     fn room(&mut self, slot: FileId) -> Result<u64, ReadError> {
-        if let Some(room) = self.rooms.get(&slot) {
-            return Ok(*room);
-        }
         let room = SlotReader::open(self.disk, slot, self.state_id, self.verify)?.room;
         self.rooms.insert(slot, room);
         Ok(room)
     }
 
+    /// The arrays that the view needs.
+    fn needed(&self, view: &View) -> HashSet<SlotRef> {
+        let blobs = view.values().flat_map(|value| &value.blobs);
+        blobs.filter_map(|blob| Some(self.by_id.get(&blob.id())?.0)).collect()
+    }
+
     /// Reads what the view needs.
-    fn fill(mut self, view: &mut View) -> Result<Slots, ReadError> {
+    fn fill(&mut self, view: &mut View) -> Result<Slots, ReadError> {
         let mut slots = Slots::default();
-        let mut loaded = HashMap::new();
         for (name, value) in &mut view.attributes {
-            self.fill_value(value, Place::Attribute(name), 0, &mut slots, &mut loaded)?;
+            self.fill_value(value, Place::Attribute(name), 0, &mut slots)?;
         }
         for (call, commit, value) in view.ledger.replies_mut() {
-            self.fill_value(value, Place::Reply(call), commit, &mut slots, &mut loaded)?;
+            self.fill_value(value, Place::Reply(call), commit, &mut slots)?;
         }
         Ok(slots)
     }
@@ -243,7 +310,6 @@ impl<'a> Holes<'a> {
         place: Place<'_>,
         commit: u64,
         slots: &mut Slots,
-        loaded: &mut HashMap<SlotRef, Bytes>,
     ) -> Result<(), ReadError> {
         if let Some(last) = value.blobs.last()
             && let Some((reference, Is::Inline)) = self.by_id.get(&last.id()).copied()
@@ -255,7 +321,7 @@ impl<'a> Holes<'a> {
         }
         for blob in &mut value.blobs {
             let Some((reference, _)) = self.by_id.get(&blob.id()).copied() else { continue };
-            if let Some(known) = loaded.get(&reference) {
+            if let Some(known) = self.loaded.get(&reference) {
                 *blob = known.clone();
                 continue;
             }
@@ -264,7 +330,7 @@ impl<'a> Holes<'a> {
                 content = self.load(reference, buffer);
             });
             slots.adopt_blob(reference.slot, &content?, blob);
-            loaded.insert(reference, blob.clone());
+            self.loaded.insert(reference, blob.clone());
         }
         Ok(())
     }

@@ -70,6 +70,19 @@ pub(crate) fn replay(
     }
 }
 
+/// The commit that follows number `last`, if it is whole, and where it ends: for a reader that
+/// follows a writer. `bytes` starts at a sector.
+pub(crate) fn next<'a>(
+    bytes: &'a [u8],
+    position: usize,
+    framing: &Framing,
+    last: u64,
+) -> Option<(usize, std::borrow::Cow<'a, [u8]>)> {
+    let start = start_of_next(bytes, position)?;
+    let (end, parts) = read_record(bytes, start, framing, Kind::Commit, Some(last + 1)).ok()?;
+    Some((end, parts.2))
+}
+
 fn damage(offset: usize, reason: impl Into<String>) -> Damage {
     Damage { offset: offset as u64, reason: reason.into() }
 }

@@ -18,7 +18,7 @@ use super::recovery::{self, Survey};
 use super::replay;
 use super::segment::SegmentHeader;
 use super::slots::SlotReader;
-use super::storage::DirStorage;
+use super::storage::open_storage;
 use super::{Record, View};
 use crate::bytes::{Bytes, BytesId};
 use crate::call::CallId;
@@ -70,7 +70,7 @@ pub struct Salvage {
     pub unreadable_replies: Vec<CallId>,
 }
 
-/// Reads what can be read of the state in the directory `path`. Nobody should be writing to it;
+/// Reads what can be read of the state at `path`. Nobody should be writing to it;
 /// for a state in use, and to learn whether there is any damage at all, see
 /// [`inspect`](super::inspect).
 ///
@@ -78,14 +78,18 @@ pub struct Salvage {
 /// [`OpenError::NotFound`] and [`OpenError::NotAState`] if there is no state,
 /// [`OpenError::NewerVersion`], and [`OpenError::Unreadable`] if the system refuses.
 pub fn salvage(path: &Path) -> Result<Salvage, OpenError> {
-    let disk = Disk::new(Box::new(DirStorage::open(path, false, false)?), false);
+    salvage_on(&Disk::new(open_storage(path, false, false)?, false), path)
+}
+
+/// The same on any [`Disk`]; errors call it `path`.
+pub(super) fn salvage_on(disk: &Disk, path: &Path) -> Result<Salvage, OpenError> {
     let listing = disk.list().map_err(|error| ReadError::from(error).into_open_error(path))?;
     let highest_epoch = listing.names.iter().filter_map(|name| name.epoch()).max().unwrap_or(0);
     let mut salvage = Salvage { highest_epoch, ..Salvage::default() };
     let has_identity = listing.names.contains(&FileName::Identity);
     match recovery::survey(listing) {
         Ok(Survey::State(head)) => {
-            let read = salvage.read(&disk, head, has_identity);
+            let read = salvage.read(disk, head, has_identity);
             read.map_err(|error| error.into_open_error(path))?;
         }
         Ok(Survey::Nothing) => return Err(OpenError::NotFound { path: path.to_owned() }),
