@@ -19,6 +19,8 @@ mod builder;
 mod cell;
 mod error;
 mod event;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handle;
 mod init;
 mod lending;

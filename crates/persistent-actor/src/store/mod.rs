@@ -7,6 +7,8 @@ mod failure;
 mod fence;
 mod file;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod identity;
 mod inspect;
 mod layout;
