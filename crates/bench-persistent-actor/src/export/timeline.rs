@@ -26,8 +26,9 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use persistent_actor_runtime::{CallId, CallStatus, Event, EventKind};
 use serde::Serialize;
@@ -312,23 +313,30 @@ impl Timeline {
     }
 }
 
-/// Writes events as they come; what came at once reaches the file at once.
+/// How often events are written. Being woken for each one would disturb the calls.
+const WRITE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Writes events as they come, a few milliseconds late.
 fn write_all<W: Write>(mut trace: Trace<W>, events: &Receiver<Event>) -> io::Result<()> {
-    while let Ok(event) = events.recv() {
-        trace.event(&event)?;
-        for event in events.try_iter() {
-            trace.event(&event)?;
-        }
+    loop {
+        let over = loop {
+            match events.try_recv() {
+                Ok(event) => trace.event(&event)?,
+                Err(error) => break error == TryRecvError::Disconnected,
+            }
+        };
         trace.out.flush()?;
+        if over {
+            return trace.end();
+        }
+        std::thread::sleep(WRITE_INTERVAL);
     }
-    trace.end()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use persistent_actor::SessionId;
-    use std::time::Duration;
 
     fn id(sequence: u64) -> CallId {
         CallId { session: SessionId(0xabc), sequence }
