@@ -20,6 +20,7 @@ mod error;
 mod instance;
 mod integer;
 pub mod ledger;
+mod name;
 mod state;
 pub mod store;
 #[doc(hidden)]
@@ -34,4 +35,5 @@ pub use error::{OpenError, StateError, StoreError};
 pub use instance::{Answer, Call, Instance, Rejection, Stage};
 pub use integer::Integer;
 pub use ledger::{Admission, LedgerLimits};
+pub use name::{InvalidName, MAX_ESCAPED_BYTES, escape_name, state_path, unescape_name};
 pub use state::{ActorState, Options};
