@@ -13,4 +13,5 @@ else
     echo "No RocksDB library to link with (Debian: librocksdb-dev); it is left out." >&2
 fi
 
-exec cargo run --quiet --locked --release --manifest-path "$manifest" "${features[@]}" -- "$@"
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target/store-comparison}
+exec cargo run --quiet --release --manifest-path "$manifest" "${features[@]}" -- "$@"

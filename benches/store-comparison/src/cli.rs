@@ -31,7 +31,8 @@ pub(crate) struct Cli {
 /// What to measure, and where the results go.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// How much effort to make: quick takes less than two minutes, full about half an hour.
+    /// How much effort to make: on an idle machine, quick takes about two
+    /// minutes and full a quarter of an hour.
     #[arg(long, value_enum, default_value_t = Mode::Quick)]
     pub(crate) mode: Mode,
 
@@ -81,7 +82,7 @@ pub(crate) struct RunArgs {
 /// How much effort to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
-    /// Less than two minutes; large states only where that is quick.
+    /// About two minutes; large states only where that is quick.
     Quick,
     /// All rows, longer turns.
     Full,

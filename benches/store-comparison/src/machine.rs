@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -42,6 +43,51 @@ pub(crate) fn look(dir: &Path, description: Option<String>) -> Result<Machine> {
         warnings.push(format!("{} {tmpfs}", dir.display()));
     }
     Ok(Machine { description, warnings })
+}
+
+/// Above this share of the time in which somebody waited for a processor, medians of waits are
+/// those of the scheduler.
+const BUSY_SHARE: f64 = 0.2;
+
+/// How crowded the processors are while a run lasts; kernels without pressure information say
+/// nothing.
+pub(crate) struct Crowding {
+    start: Instant,
+    waited_us: Option<u64>,
+}
+
+impl Crowding {
+    pub(crate) fn start() -> Self {
+        Self { start: Instant::now(), waited_us: waited_us() }
+    }
+
+    /// Reasons to distrust what was measured since the start.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let waited = self.waited_us.zip(waited_us()).map(|(then, now)| now.saturating_sub(then));
+        let share = waited.map_or(0.0, |us| us as f64 / 1e6 / self.start.elapsed().as_secs_f64());
+        if share > BUSY_SHARE {
+            warnings.push(format!(
+                "others were at work: in {:.0} % of the time some process waited for a \
+                 processor. A commit that sleeps until the disk is done then waits its turn, so \
+                 rows of level power show the scheduler more than the stores; compare their \
+                 lowest rounds at most, and measure again on an idle machine",
+                share * 100.0
+            ));
+        }
+        if let Ok(nice @ 1..) = rustix::process::getpriority_process(None) {
+            warnings.push(format!("the benchmark ran at low priority (nice {nice})"));
+        }
+        warnings
+    }
+}
+
+/// The time in which some process waited for a processor, since the machine started.
+/// Microseconds. See `Documentation/accounting/psi.rst` of Linux.
+fn waited_us() -> Option<u64> {
+    let text = fs::read_to_string("/proc/pressure/cpu").ok()?;
+    let line = text.lines().find(|line| line.starts_with("some "))?;
+    line.rsplit_once("total=")?.1.parse().ok()
 }
 
 fn describe(processors: usize, dir: &Path) -> String {

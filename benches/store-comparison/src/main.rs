@@ -29,6 +29,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::cli::{ChildArgs, Cli, Role, RunArgs};
 use crate::engine::Setup;
+use crate::machine::Crowding;
 use crate::pattern::MIN_LEN;
 use crate::report::Report;
 use crate::run::Run;
@@ -80,6 +81,11 @@ fn compare(args: &RunArgs) -> Result<()> {
     if !dir.is_dir() {
         wrong_usage(format!("--dir {}: expected a directory that exists", dir.display()));
     }
+    let names = run::names();
+    if let Some(word) = args.engines.iter().find(|word| !names.iter().any(|n| n.contains(*word))) {
+        let expected = names.join(", ");
+        wrong_usage(format!("--engines {word}: expected a part of one of these names: {expected}"));
+    }
     let mut json = open_output("--json", args.json.as_deref());
     let mut csv = open_output("--csv", args.csv.as_deref());
     let seed = args.seed.unwrap_or_else(rand::random);
@@ -95,12 +101,15 @@ fn compare(args: &RunArgs) -> Result<()> {
         budget_ms: run.effort().budget.as_millis(),
         tables: Vec::new(),
         targets: Vec::new(),
+        warnings_after: Vec::new(),
     };
+    let crowding = Crowding::start();
     print(&report.head())?;
     for workload in &args.workloads {
         run.workload(*workload, &mut |table| {
             print(&report::text(&table))?;
             report.push(table);
+            report.warnings_after = crowding.warnings();
             save(json.as_mut(), |to| report.write_json(to)).context("write the JSON file")?;
             save(csv.as_mut(), |to| report.write_csv(to)).context("write the CSV file")
         })?;

@@ -25,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) budget_ms: u128,
     pub(crate) tables: Vec<Table>,
     pub(crate) targets: Vec<Target>,
+    /// Reasons to distrust the numbers that showed while they were measured.
+    pub(crate) warnings_after: Vec<String>,
 }
 
 impl Report {
@@ -93,6 +95,9 @@ impl Report {
             let met = if target.is_met() { "met" } else { "MISSED" };
             let Target { what, measured, bound, .. } = target;
             let _ = writeln!(text, "| {what} | {measured:.2} | {sign} {bound} | {met} |");
+        }
+        for warning in &self.warnings_after {
+            let _ = writeln!(text, "\nWarning: {warning}.");
         }
         text
     }

@@ -29,6 +29,16 @@ const WHOLE_LENGTHS: [usize; 4] = [16, 4 * KIB, MIB, 10 * MIB];
 const QUICK_REWRITE_BELOW: usize = 64 * MIB;
 const REWRITE_AT_MOST: usize = 64 * MIB;
 
+/// The names of all rows of all tables.
+pub(crate) fn names() -> Vec<&'static str> {
+    let commits = catalogue::entries().into_iter().chain(catalogue::change_entries());
+    let mut names: Vec<&str> = commits.map(|entry| entry.name).collect();
+    names.extend(writers::rows().iter().map(|row| row.name));
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// What a run does, and with what.
 pub(crate) struct Run<'a> {
     args: &'a RunArgs,
@@ -45,7 +55,7 @@ impl<'a> Run<'a> {
                 Effort { rounds: 3, budget: Duration::from_millis(50), min_commits: 5, kills: 3 }
             }
             Mode::Full => {
-                Effort { rounds: 5, budget: Duration::from_millis(500), min_commits: 20, kills: 7 }
+                Effort { rounds: 5, budget: Duration::from_millis(500), min_commits: 10, kills: 7 }
             }
         };
         if let Some(rounds) = args.rounds {
