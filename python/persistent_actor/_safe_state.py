@@ -49,6 +49,8 @@ def safe_state(*attributes: str) -> Callable[[F], F]:
 
         if not takes_call_id:
             wrapper.__signature__ = _with_call_id(inspect.signature(method))  # type: ignore[attr-defined]
+            # Ray looks through wrappers for the signature and would not find the keyword.
+            del wrapper.__wrapped__
         return wrapper  # type: ignore[return-value]
 
     return decorate
