@@ -84,9 +84,9 @@ grid() {
 
 # Whether the CSV file has a row of this run.
 is_done() {
-    [[ -f $output ]] && awk -F, -v system="$1" -v large="$2" -v delay="$3" -v failure="$4" '
-        { sub(/\r$/, "", $5) }
-        $1 == system && $2 == large && $3 == delay && $5 == failure { found = 1 }
+    [[ -f $output ]] && awk -F, -v run="$1,$2,$3,$4" '
+        { sub(/\r$/, "") }
+        $1 "," $2 "," $3 "," $5 == run { found = 1 }
         END { exit !found }' "$output"
 }
 
