@@ -5,7 +5,9 @@
 
 mod common;
 
-use common::{Open, PATH, Random, Verdict, history, judge, judge_view, options, run, workload};
+use common::{
+    Content, Open, PATH, Random, Step, Verdict, history, judge, judge_view, options, run, workload,
+};
 use persistent_actor::testing::{Loss, Op, SimDisk, Switches};
 use persistent_actor::{Durability, OpenError};
 
@@ -92,6 +94,24 @@ fn power_loss_at_level_process_leaves_an_older_state_or_an_error() {
     }
     println!("{older} older states, {errors} errors");
     assert!(older > 0 && errors > 0);
+}
+
+/// What a level promises holds for the whole state, whoever wrote it.
+#[test]
+fn a_state_written_at_process_and_continued_at_power_survives_power_loss() {
+    let disk = SimDisk::default();
+    let mut steps = workload();
+    run(&disk, &options(Durability::Process, Switches::default()), &steps).unwrap();
+    let written = disk.log().len();
+    let continued = options(Durability::Power, Switches::default());
+    let mut open = Open::on(&disk, &continued).unwrap();
+    steps.push(Step::Call(vec![(0, Content::Number(5))]));
+    open.commit(&steps[steps.len() - 1]).unwrap();
+    let (history, answered) = (history(&steps), open.view.sequence);
+    for loss in power_losses() {
+        judge(&disk.crashed(disk.log().len(), loss), &continued, &history, answered)
+            .unwrap_or_else(|broken| panic!("{loss:?}, {written} operations before: {broken}"));
+    }
 }
 
 /// Opening writes, too: it may be interrupted as well.

@@ -31,6 +31,11 @@ impl Disk {
         Self { storage, sync }
     }
 
+    /// Whether syncs are made.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.sync
+    }
+
     pub(crate) fn list(&self) -> Result<Listing, Failure> {
         let mut listing = Listing::default();
         for name in self.storage.list().context_dir("list")? {

@@ -119,7 +119,12 @@ impl FileStore {
             Err(error) => return Err(read_error(error)),
         };
         let (mut view, slots, state_id) = match recovered {
-            Some(Recovered { view, slots, header, .. }) => (view, slots, header.state_id),
+            Some(Recovered { view, slots, header, .. }) => {
+                if !header.synced {
+                    sync_inherited(&disk, &slots).map_err(io_error)?;
+                }
+                (view, slots, header.state_id)
+            }
             None => (View::default(), Slots::default(), new_state_id(path)?),
         };
         view.ledger.trim(&options.limits);
@@ -312,6 +317,15 @@ fn refuse_early(disk: &Disk, path: &Path, options: &Options) -> Result<(), OpenE
             Err(error) => Err(read_error(error)),
         },
     }
+}
+
+/// Makes durable what an incarnation at a lower level has left.
+fn sync_inherited(disk: &Disk, slots: &Slots) -> Result<(), Failure> {
+    match disk.open(FileName::Identity) {
+        Err(failure) if failure.kind() == ErrorKind::NotFound => {}
+        file => disk.sync(&file?)?,
+    }
+    slots.sync_adopted(disk)
 }
 
 /// Reads the state under our claim; `None` if there is none.

@@ -178,7 +178,12 @@ impl Salvage {
             Err(error) => {
                 self.note(error)?;
                 let capacity = bytes.len() as u64;
-                identity.map(|state_id| SegmentHeader { state_id, id: head, capacity })
+                identity.map(|state_id| SegmentHeader {
+                    state_id,
+                    id: head,
+                    capacity,
+                    synced: false,
+                })
             }
         };
         self.state_id = header.map(|header| header.state_id).or(identity);

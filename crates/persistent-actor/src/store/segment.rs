@@ -8,7 +8,9 @@ use super::names::{FileId, FileName};
 use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"PAjournl";
-const HEADER_CHECKED: usize = 48;
+const HEADER_CHECKED: usize = 56;
+/// The flag of [`SegmentHeader::synced`].
+const SYNCED: u64 = 1;
 
 /// How large segments are at least. Bytes, multiples of a sector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) state_id: u128,
     pub(crate) id: FileId,
     pub(crate) capacity: u64,
+    /// Written at level `power`: all that it refers to is synced.
+    pub(crate) synced: bool,
 }
 
 /// Why a segment header is not one.
@@ -65,6 +69,7 @@ impl SegmentHeader {
         sector.put_u128(self.state_id);
         sector.put_u64(self.id.epoch);
         sector.put_u64(self.capacity);
+        sector.put_u64(if self.synced { SYNCED } else { 0 });
         let check = xxh3_64(&sector);
         sector.put_u64(check);
         sector.resize(SECTOR, 0);
@@ -88,10 +93,15 @@ impl SegmentHeader {
         if verify && (!good || version == 0) {
             return Err(HeaderError::Damaged("the checksum of the journal header is wrong"));
         }
+        let flags = u64_at(sector, 48);
+        if verify && flags & !SYNCED != 0 {
+            return Err(HeaderError::Damaged("the journal header has unknown flags"));
+        }
         Ok(Self {
             state_id: u128_at(sector, 16),
             id: FileId { epoch: u64_at(sector, 32), number: u32_at(sector, 12) },
             capacity: u64_at(sector, 40),
+            synced: flags & SYNCED != 0,
         })
     }
 
@@ -227,7 +237,7 @@ impl Spare {
         while !self.dirty.is_empty() || self.len < capacity {
             self.write_zeros(capacity, AT_ONCE)?;
         }
-        let header = SegmentHeader { state_id, id, capacity: self.len };
+        let header = SegmentHeader { state_id, id, capacity: self.len, synced: disk.is_synced() };
         self.file.write_at(&header.encode(), 0)?;
         let framing = header.framing(true);
         let end = SECTOR as u64;

@@ -110,6 +110,12 @@ impl Slots {
         self.settle(owner, slot);
     }
 
+    /// Syncs the slots that were taken over.
+    pub(crate) fn sync_adopted(&self, disk: &Disk) -> Result<(), Failure> {
+        let mut adopted = self.slots.iter().filter(|(_, slot)| slot.file.is_none());
+        adopted.try_for_each(|(id, _)| disk.sync(&disk.open(FileName::Slot(*id))?))
+    }
+
     /// Writes what is large in `record` to slots that `view` does not need.
     pub(crate) fn write(
         &mut self,
