@@ -16,7 +16,7 @@ relative to safe_actor without failure is printed.
 A sweep that was interrupted goes on where it stopped: runs that have a row in the file are
 skipped.
 
-  --quick        a grid of under two minutes: delays 50, 20, 10, 5, 2 ms and 5 rounds
+  --quick        a grid of under two minutes: delays 50, 20, 10, 5, 2 ms and 4 rounds
   --output FILE  the CSV file (default: results/output-<date>.csv in the project's directory)
   --help         this text
   ARGUMENT       passed to every run, e.g. --durability=process or --num-actors=10; use a file
@@ -45,8 +45,8 @@ while (($# > 0)); do
             ;;
         --quick)
             delays=(50 20 10 5 2)
-            calls=95
-            arguments+=(--num-rounds=5)
+            calls=76
+            arguments+=(--num-rounds=4)
             ;;
         --output)
             (($# >= 2)) || fail "--output: expected the name of a CSV file"
