@@ -175,9 +175,9 @@ impl<'a> Replayed<'a> {
     /// What is committed, with all contents. Those that were read by an earlier attempt are not
     /// read again.
     pub(crate) fn contents(&mut self) -> Result<View, ReadError> {
+        // First of all: an actor may be about to write these slots anew.
+        self.holes.load_needed(&self.view)?;
         let mut view = self.view.clone();
-        let needed = self.holes.needed(&view);
-        self.holes.loaded.retain(|reference, _| needed.contains(reference));
         self.holes.fill(&mut view)?;
         Ok(view)
     }
@@ -205,7 +205,7 @@ struct Holes<'a> {
     rooms: HashMap<FileId, u64>,
     by_reference: HashMap<SlotRef, Bytes>,
     by_id: HashMap<BytesId, (SlotRef, Is)>,
-    /// Arrays that were read.
+    /// Contents that were read.
     loaded: HashMap<SlotRef, Bytes>,
     error: Option<ReadError>,
 }
@@ -286,10 +286,23 @@ impl<'a> Holes<'a> {
         Ok(room)
     }
 
-    /// The arrays that the view needs.
-    fn needed(&self, view: &View) -> HashSet<SlotRef> {
+    /// Reads the contents that the view needs and forgets all others.
+    fn load_needed(&mut self, view: &View) -> Result<(), ReadError> {
         let blobs = view.values().flat_map(|value| &value.blobs);
-        blobs.filter_map(|blob| Some(self.by_id.get(&blob.id())?.0)).collect()
+        let needed: HashSet<SlotRef> =
+            blobs.filter_map(|blob| Some(self.by_id.get(&blob.id())?.0)).collect();
+        self.loaded.retain(|reference, _| needed.contains(reference));
+        for reference in needed {
+            if !self.loaded.contains_key(&reference) {
+                let mut content = Ok(Content::default());
+                let bytes = Bytes::build(reference.len as usize, |buffer| {
+                    content = self.load(reference, buffer);
+                });
+                content?;
+                self.loaded.insert(reference, bytes);
+            }
+        }
+        Ok(())
     }
 
     /// Reads what the view needs.
@@ -315,9 +328,13 @@ impl<'a> Holes<'a> {
             && let Some((reference, Is::Inline)) = self.by_id.get(&last.id()).copied()
         {
             value.blobs.pop();
-            value.inline = vec![0; reference.len as usize];
-            let content = self.load(reference, &mut value.inline)?;
-            slots.adopt_inline(reference.slot, &content, place, commit);
+            if let Some(known) = self.loaded.get(&reference) {
+                value.inline = known.to_vec();
+            } else {
+                value.inline = vec![0; reference.len as usize];
+                let content = self.load(reference, &mut value.inline)?;
+                slots.adopt_inline(reference.slot, &content, place, commit);
+            }
         }
         for blob in &mut value.blobs {
             let Some((reference, _)) = self.by_id.get(&blob.id()).copied() else { continue };
