@@ -19,6 +19,7 @@ mod replay;
 mod salvage;
 pub(crate) mod segment;
 pub(crate) mod sim;
+mod slot_file;
 mod slots;
 mod storage;
 
