@@ -7,8 +7,9 @@ use persistent_actor::CallId;
 
 /// Looks after the states of persistent actors.
 ///
-/// A state is a directory; a state root is a directory with one state per actor. Commands that
-/// read change no byte and never hold up a running actor: what they show is some committed state.
+/// A state is a directory, or a single file where a program wanted it so; a state root is a
+/// directory with one state per actor. Commands that read change no byte and never hold up a
+/// running actor: what they show is some committed state.
 #[derive(Debug, Parser)]
 #[command(
     name = "actor-state",
@@ -50,18 +51,49 @@ ids and digests are hexadecimal text; what is not known is null. The value of an
   CBOR tag                  {\"$tag\": number, \"$value\": ...}
   other simple values       {\"$simple\": number}; undefined is 23";
 
+const LIST_JSON: &str = "\
+JSON: an array of {name, path, verdict, reason, epoch, sequence, disk_bytes, attributes, calls,
+holder: {pid, alive}}. The verdict is ok, damaged, unreadable, or empty (nothing was ever saved).";
+
+const SHOW_JSON: &str = "\
+JSON: {path, format_version, state_id, epoch, claimed_epoch, sequence, holder: {pid, alive},
+attributes: [{name, size_bytes, type}], ledger: {sessions, calls, size_bytes, forgotten_before_ms},
+journal: {file, used_bytes, torn_tail}, files: [{name, size_bytes}], disk_bytes}.";
+
+const DIFF_JSON: &str = "\
+JSON: {same, added: [{name, size_bytes, type}], removed: [the same], changed: [{name,
+before: {size_bytes, type}, after: {the same}, different_bytes, first_difference}]}; the last two
+compare byte arrays and are null for other values. Exit code 1 if anything differs.";
+
+const VERIFY_JSON: &str = "\
+JSON: an array of {path, verdict, reason, damage: [{file, offset, reason}], sequence, attributes,
+calls, checked_bytes}. The verdict is ok, damaged, unreadable, or empty (nothing was ever saved).
+An offset is null if the file is intact and a value in it is no CBOR.";
+
+const CALLS_JSON: &str = "\
+JSON: an array of {call, commit, committed_ms, status, reply_bytes, digest}, by commit: the
+sequence number. The status is returned, failed or panicked.";
+
+const OUTCOME_JSON: &str = "\
+JSON: {call, outcome, commit, committed_ms, status, reply}. The outcome is committed (exit code 0),
+not committed (1), or forgotten (3).";
+
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the actors under a state root.
+    #[command(after_help = LIST_JSON)]
     List(ListArgs),
     /// Show what a state holds: attributes, epoch, ledger, files.
+    #[command(after_help = SHOW_JSON)]
     Show(ReadArgs),
     /// Print the value of an attribute.
     Get(GetArgs),
     /// Compare the attributes of two states.
+    #[command(after_help = DIFF_JSON)]
     Diff(DiffArgs),
     /// Check every byte that matters of a state, or of all states under a state root.
+    #[command(after_help = VERIFY_JSON)]
     Verify(VerifyArgs),
     /// Make a damaged state readable again; says what is lost.
     Repair(RepairArgs),
@@ -74,8 +106,10 @@ pub(crate) enum Command {
     /// Rewrite a state without what it does not need any more.
     Compact(CompactArgs),
     /// List the calls that a state remembers.
+    #[command(after_help = CALLS_JSON)]
     Calls(ReadArgs),
     /// Tell whether a call was committed, and what it answered.
+    #[command(after_help = OUTCOME_JSON)]
     Outcome(OutcomeArgs),
     /// Delete a state.
     Delete(DeleteArgs),
@@ -84,7 +118,7 @@ pub(crate) enum Command {
 /// `--root`: name an actor instead of a directory.
 #[derive(Debug, Args)]
 pub(crate) struct RootArg {
-    /// Name states by their actors under this state root, instead of by their directories.
+    /// Name states by their actors under this state root, instead of by their paths.
     #[arg(long, value_name = "ROOT")]
     pub(crate) root: Option<PathBuf>,
 }
@@ -92,7 +126,7 @@ pub(crate) struct RootArg {
 /// One state, to be read.
 #[derive(Debug, Args)]
 pub(crate) struct ReadArgs {
-    /// The state directory; with --root, the actor's name.
+    /// The state's path; with --root, the actor's name.
     pub(crate) state: PathBuf,
     #[command(flatten)]
     pub(crate) root: RootArg,
@@ -112,7 +146,7 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// The state directory; with --root, the actor's name.
+    /// The state's path; with --root, the actor's name.
     pub(crate) state: PathBuf,
     /// The attribute.
     pub(crate) attribute: String,
@@ -145,7 +179,7 @@ pub(crate) struct DiffArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The state directory, or a state root; with --root, the actor's name.
+    /// The path of a state or of a state root; with --root, the actor's name.
     #[arg(value_name = "STATE|ROOT")]
     pub(crate) path: PathBuf,
     #[command(flatten)]
@@ -165,13 +199,13 @@ pub(crate) struct YesArg {
 
 #[derive(Debug, Args)]
 pub(crate) struct RepairArgs {
-    /// The state directory; with --root, the actor's name.
+    /// The state's path; with --root, the actor's name.
     pub(crate) state: PathBuf,
     #[command(flatten)]
     pub(crate) root: RootArg,
-    /// Leave the state as it is and write the repaired one to this directory, which must not
-    /// exist; without this the state is replaced, after a copy of it was made beside it.
-    #[arg(long, value_name = "DIR")]
+    /// Leave the state as it is and make the repaired one here, where nothing is yet; without this
+    /// the state is replaced, after a copy of it was made beside it.
+    #[arg(long, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
     /// Keep the newest commit and drop attributes that cannot be read, instead of going back to
     /// the newest commit that can be read as a whole.
@@ -183,9 +217,9 @@ pub(crate) struct RepairArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The state directory; with --root, the actor's name.
+    /// The state's path; with --root, the actor's name.
     pub(crate) state: PathBuf,
-    /// The file to make, which must not exist; - is standard output.
+    /// The file to make, where nothing is yet; - is standard output.
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) root: RootArg,
@@ -195,7 +229,7 @@ pub(crate) struct ExportArgs {
 pub(crate) struct ImportArgs {
     /// The exported file; - is standard input.
     pub(crate) file: PathBuf,
-    /// The state directory to make, which must not exist; with --root, the actor's name.
+    /// The state to make, where nothing is yet; with --root, the actor's name.
     pub(crate) state: PathBuf,
     #[command(flatten)]
     pub(crate) root: RootArg,
@@ -208,7 +242,7 @@ pub(crate) struct ImportArgs {
 pub(crate) struct ForkArgs {
     /// The state to copy from.
     pub(crate) state: PathBuf,
-    /// The state directory to make, which must not exist; with --root, the new actor's name.
+    /// The state to make, where nothing is yet; with --root, the new actor's name.
     pub(crate) new: PathBuf,
     #[command(flatten)]
     pub(crate) root: RootArg,
@@ -216,7 +250,7 @@ pub(crate) struct ForkArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CompactArgs {
-    /// The state directory; with --root, the actor's name.
+    /// The state's path; with --root, the actor's name.
     pub(crate) state: PathBuf,
     #[command(flatten)]
     pub(crate) root: RootArg,
@@ -228,7 +262,7 @@ pub(crate) struct CompactArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct OutcomeArgs {
-    /// The state directory; with --root, the actor's name.
+    /// The state's path; with --root, the actor's name.
     pub(crate) state: PathBuf,
     /// The call: its session (32 hexadecimal digits), a colon, its number.
     pub(crate) call: CallId,
@@ -241,7 +275,7 @@ pub(crate) struct OutcomeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// The state directory; with --root, the actor's name.
+    /// The state's path; with --root, the actor's name.
     pub(crate) state: PathBuf,
     #[command(flatten)]
     pub(crate) root: RootArg,

@@ -23,13 +23,19 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn a_state_is_private_whatever_the_umask() {
     let doctor = Doctor::new();
-    let before = rustix::process::umask(rustix::fs::Mode::empty());
     doctor.example("state");
-    rustix::process::umask(before);
-    let path = doctor.path("state");
-    assert_eq!(mode(&path), 0o700);
-    for name in common::file_names(&path) {
-        assert_eq!(mode(&path.join(&name)), 0o600, "{name}");
+    let binary = env!("CARGO_BIN_EXE_actor-state");
+    let script = format!("umask 0; {binary} fork state fork && {binary} export state export");
+    let mut shell = std::process::Command::new("sh");
+    let status = shell.args(["-c", &script]).current_dir(doctor.tmp.path()).output().unwrap();
+    assert!(status.status.success());
+    assert_eq!(mode(&doctor.path("export")), 0o600);
+    for state in ["state", "fork"] {
+        let path = doctor.path(state);
+        assert_eq!(mode(&path), 0o700);
+        for name in common::file_names(&path) {
+            assert_eq!(mode(&path.join(&name)), 0o600, "{name}");
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod inspect;
 mod layout;
 mod names;
 mod payload;
+mod placeholders;
 mod recovery;
 mod replay;
 mod salvage;
