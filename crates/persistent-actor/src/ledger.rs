@@ -106,7 +106,8 @@ impl Ledger {
         match session.calls.get(&id.sequence) {
             Some(entry) if entry.digest == digest => Admission::Replay(entry.reply.clone()),
             Some(_) => Admission::IdReused,
-            None if id.sequence < session.floor => Admission::Expired,
+            // The call with the highest number of all lies below no floor.
+            None if id.sequence < session.floor || session.floor == u64::MAX => Admission::Expired,
             None => Admission::Fresh,
         }
     }
@@ -183,7 +184,7 @@ impl Ledger {
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
         // The floor of a foreign call's session only has to be above 0; this one tells its age.
         let forgotten = if id.session.is_foreign() { commit } else { id.sequence };
-        session.floor = session.floor.max(forgotten + 1);
+        session.floor = session.floor.max(forgotten.saturating_add(1));
         if let Some(entry) = session.calls.remove(&id.sequence) {
             self.bytes -= entry.bytes();
         }
@@ -217,6 +218,13 @@ impl Ledger {
     /// Sets [`Ledger::expired_before_ms`] when a ledger is loaded.
     pub fn restore_expired_before_ms(&mut self, ms: u64) {
         self.expired_before_ms = self.expired_before_ms.max(ms);
+    }
+
+    /// Whether each remembered call has a commit of its own, none of them after `last`.
+    pub(crate) fn is_consistent(&self, last: u64) -> bool {
+        let calls: usize = self.sessions.values().map(|session| session.calls.len()).sum();
+        let newest = self.by_age.last_key_value();
+        calls == self.by_age.len() && newest.is_none_or(|(commit, _)| *commit <= last)
     }
 
     /// How many calls are remembered.
@@ -284,6 +292,26 @@ mod tests {
         assert_eq!(ledger.admit(id(1), 7), Admission::Expired);
         assert!(matches!(ledger.admit(id(2), 7), Admission::Replay(_)));
         assert_eq!(ledger.len(), 2);
+    }
+
+    #[test]
+    fn the_call_with_the_highest_number_expires_like_any_other() {
+        let mut ledger = Ledger::default();
+        ledger.insert(id(u64::MAX), 0, entry(1));
+        ledger.trim(&LedgerLimits { max_calls: 0, ..LedgerLimits::default() });
+        assert_eq!(ledger.admit(id(u64::MAX), 7), Admission::Expired);
+    }
+
+    #[test]
+    fn calls_that_cannot_have_been_committed_together_are_noticed() {
+        let good = ledger(3);
+        assert!(good.is_consistent(2));
+        assert!(!good.is_consistent(1), "a call is newer than the last commit");
+        for (number, commit) in [(3, 1), (1, 1)] {
+            let mut ledger = good.clone();
+            ledger.insert(id(number), 0, entry(commit));
+            assert!(!ledger.is_consistent(9), "commit {commit} has two calls");
+        }
     }
 
     #[test]

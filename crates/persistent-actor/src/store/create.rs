@@ -31,6 +31,10 @@ pub fn create(
     after_epoch: u64,
     state_id: Option<u128>,
 ) -> Result<(), OpenError> {
+    if let Err(reason) = view.check() {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, reason);
+        return Err(OpenError::Unreadable { operation: "create", path: path.to_owned(), source });
+    }
     let options = Options::default();
     let disk = Disk::new(open_storage(path, true, true)?, true);
     let io_error = |failure: Failure| ReadError::from(failure).into_open_error(path);

@@ -67,6 +67,20 @@ impl View {
         }
     }
 
+    /// Makes sure that a view which comes from outside can be that of a store.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.sequence == u64::MAX {
+            return Err("no commit can follow its sequence number");
+        }
+        if !self.ledger.is_consistent(self.sequence) {
+            return Err("two calls have one commit, or a call is newer than the last commit");
+        }
+        Ok(())
+    }
+
     /// Every value in the view: attributes and remembered replies.
     pub fn values(&self) -> impl Iterator<Item = &Encoded> {
         let replies = self.ledger.sessions().flat_map(|(_, session)| session.calls.values());

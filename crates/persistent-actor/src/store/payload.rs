@@ -222,6 +222,7 @@ pub(crate) fn read_snapshot(
         }
     }
     reader.finish()?;
+    view.check().map_err(|reason| Malformed(reason.to_owned()))?;
     Ok((view, limits))
 }
 

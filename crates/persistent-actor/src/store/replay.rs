@@ -112,6 +112,9 @@ fn read_record<'a>(
     if header.kind != kind as u32 {
         return Err("the record is not of the kind that belongs here");
     }
+    if header.sequence == u64::MAX {
+        return Err("no commit can follow the record's sequence number");
+    }
     if sequence.is_some_and(|sequence| sequence != header.sequence) {
         return Err("the record's sequence number does not follow the one before");
     }
@@ -226,6 +229,18 @@ mod tests {
             };
             assert_eq!(read(&bytes), Ok(expected), "sectors {present:04b}");
         }
+    }
+
+    #[test]
+    fn the_highest_sequence_number_is_damage() {
+        let mut bytes = vec![0; 4 * SECTOR];
+        let (mut buffer, mut sectors) = (Vec::new(), Vec::new());
+        Framing::begin(&mut buffer);
+        let record = FRAMING.finish(Kind::Snapshot, u64::MAX, &mut buffer, &mut sectors);
+        bytes[SECTOR..][..record.len()].copy_from_slice(record);
+        let damage = read(&bytes).unwrap_err();
+        assert_eq!(damage.offset, SECTOR as u64);
+        assert!(damage.reason.contains("no commit can follow"), "{}", damage.reason);
     }
 
     #[test]

@@ -21,9 +21,11 @@ pub(super) struct ContainerFile {
 
 impl ContainerFile {
     pub(super) fn new(inner: Arc<Inner>, extents: Vec<Extent>) -> io::Result<Self> {
+        // Headers are written after the space that they tell of was taken.
+        let end = fs::fstat(&inner.file)?.st_size as u64;
         let mut expected = 0;
         for extent in &extents {
-            if extent.offset != expected || extent.len > extent.room {
+            if extent.offset != expected || extent.end() > end {
                 let reason = format!("its bytes from {expected} on are missing");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }

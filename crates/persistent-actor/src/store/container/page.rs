@@ -143,6 +143,10 @@ impl Extent {
         };
         let generation = u64_at(sector, 16);
         let (offset, len, room) = (u64_at(sector, 40), u64_at(sector, 48), u64_at(sector, 56));
+        let has_end = position.checked_add(PAGE).is_some_and(|end| end.checked_add(room).is_some());
+        if len > room || !room.is_multiple_of(PAGE) || !has_end {
+            return None;
+        }
         Some(Self { position, generation, serial, offset, len, room, usage })
     }
 

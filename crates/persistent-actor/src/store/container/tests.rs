@@ -210,6 +210,20 @@ fn content_that_looks_like_a_header_is_not_taken_for_one() {
 }
 
 #[test]
+fn a_header_that_tells_of_more_than_there_is_gives_no_longer_file() {
+    let place = Place::new();
+    let container = place.open();
+    container.create("name").unwrap().write_at(&[1; 100], 0).unwrap();
+    let good = container.inner.scan().unwrap().remove(0);
+    for (len, room) in [(1 << 40, 1 << 40), (100, 1 << 40), (u64::MAX, u64::MAX & !(PAGE - 1))] {
+        let mut bad = Extent { len, room, ..good.clone() };
+        container.inner.put_header(&mut bad).unwrap();
+        assert!(container.open("name").is_err(), "{len} bytes in {room}");
+    }
+    assert!(container.list().unwrap().is_empty(), "an extent cannot end beyond all numbers");
+}
+
+#[test]
 fn a_torn_header_is_read_from_its_other_copy() {
     let place = Place::new();
     let container = place.open();
