@@ -12,6 +12,11 @@ from ._call_id import CallId, make_call_id
 from ._native import State
 
 
+def _without_password(path: str) -> str:
+    scheme, separator, rest = path.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else path
+
+
 class Outcome(NamedTuple):
     """What became of a call."""
 
@@ -38,8 +43,10 @@ class _Running:
 class ActorState:
     """One actor's durable attributes, with the ledger of the calls that were committed.
 
-    `path` is a directory that is made if it is not there, or an existing regular file that is
-    empty or holds a state. Opening a state makes this object its one writer: whoever had it open
+    `path` is a directory that is made if it is not there, an existing regular file that is empty
+    or holds a state, or `redis://[user:password@]host[:port][/database]?name=NAME` (`rediss://`
+    for TLS; without a password in it, that of the environment variable
+    `PERSISTENT_ACTOR_REDIS_PASSWORD` is used). Opening a state makes this object its one writer: whoever had it open
     before is `Fenced`.
 
     - `durability`: `"power"` (a committed call survives power loss) or `"process"` (the death of
@@ -65,7 +72,7 @@ class ActorState:
         max_calls: int = 16_384,
         max_reply_bytes: int = 64 * 1024 * 1024,
     ) -> None:
-        self._path = os.fspath(path)
+        self._path = _without_password(os.fspath(path))
         self._native = State(
             path,
             durability=durability,
@@ -81,7 +88,7 @@ class ActorState:
 
     @property
     def path(self) -> str:
-        """Where the state is."""
+        """Where the state is; of a URL, without user and password."""
         return self._path
 
     @property

@@ -95,8 +95,28 @@ impl Options {
         if self.durability == Durability::None {
             return Ok(ActorState { view: View::default(), store: None, options: self });
         }
+        if let Some(url) = path.as_ref().to_str().filter(|path| is_url(path)) {
+            return self.open_url(url);
+        }
         let (store, view) = FileStore::open(path.as_ref(), &self)?;
         Ok(ActorState { view, store: Some(Box::new(store)), options: self })
+    }
+
+    #[cfg(feature = "redis")]
+    fn open_url(self, url: &str) -> Result<ActorState, OpenError> {
+        let (store, view) = crate::store::RedisStore::open(url, &self)?;
+        Ok(ActorState { view, store: Some(Box::new(store)), options: self })
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn open_url(self, _url: &str) -> Result<ActorState, OpenError> {
+        let missing = "this program was built without the feature `redis` of persistent-actor";
+        Err(OpenError::Unreadable {
+            operation: "use",
+            // The URL may hold a password.
+            path: "the Redis URL".into(),
+            source: std::io::Error::new(std::io::ErrorKind::Unsupported, missing),
+        })
     }
 
     /// Opens the state in `storage`, which errors call `path`. For tests that put faults there.
@@ -289,6 +309,11 @@ impl ActorState {
     pub(crate) fn switches(&self) -> Switches {
         self.options.switches
     }
+}
+
+/// Whether a path is the URL of a state in a server.
+fn is_url(path: &str) -> bool {
+    path.starts_with("redis://") || path.starts_with("rediss://")
 }
 
 fn value_error(attribute: &str, source: crate::codec::CodecError) -> StateError {

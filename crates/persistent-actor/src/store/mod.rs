@@ -16,6 +16,8 @@ mod names;
 mod payload;
 mod placeholders;
 mod recovery;
+#[cfg(feature = "redis")]
+mod redis;
 mod replay;
 mod salvage;
 pub(crate) mod segment;
@@ -31,6 +33,8 @@ pub use inspect::inspect_on;
 pub use inspect::{FileInfo, Inspection, inspect, is_state_file, last_holder};
 pub use salvage::{Damage, Salvage, salvage};
 pub use container::Container;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
 pub use storage::{DirStorage, Storage, StorageFile, open_storage};
 
 /// The version of the format that this program writes, and the newest that it reads.
