@@ -1,7 +1,7 @@
 //! [`Bytes`]: large immutable byte arrays that are shared instead of copied.
 //!
 //! A call that carries 10 MiB must not copy them through a serialiser. `Bytes` therefore keeps
-//! its memory behind an [`Arc`], and the [codec](crate::codec) passes large ones *beside* the
+//! its memory behind an [`Arc`], and the [codec] passes large ones *beside* the
 //! encoded value (the idea of pickle protocol 5's out-of-band buffers). Where the memory comes
 //! from is the business of a [`MemoryPool`]: the heap by default, shared memory in the local
 //! engine.
