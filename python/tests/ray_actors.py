@@ -116,6 +116,9 @@ class Counter:
     def pid(self) -> int:
         return os.getpid()
 
+    def node(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
 
 @ray.remote(max_restarts=-1, max_task_retries=-1)
 class Parent:
@@ -132,3 +135,27 @@ class Parent:
         kill_once(marker)
         self.calls += 1
         return reply
+
+
+@ray.remote(max_restarts=-1, max_task_retries=-1)
+class Member:
+    """A member of the benchmark's chain, as Python users write it."""
+
+    def __init__(self, path: str) -> None:
+        self.state = ActorState(path, durability="process")
+        self.counter: int = self.state.get("counter", 1)
+
+    def get_data(self) -> int:
+        return self.counter
+
+    @safe_state("counter")
+    def _process(self, arg: int) -> int:
+        self.counter += arg
+        return self.counter
+
+    def process(self, delay_ms: float, arg: int) -> int:
+        time.sleep(delay_ms / 1000)
+        return self._process(arg)
+
+    def pid(self) -> int:
+        return os.getpid()

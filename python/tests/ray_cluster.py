@@ -19,18 +19,25 @@ os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 HERE = str(Path(__file__).parent)
 
 
+TOKEN = "RAY_AUTH_TOKEN_PATH"
+
+
+def cluster_token(directory: str) -> None:
+    """A token for one cluster alone: without it Ray would make one in the home directory."""
+    token = Path(directory) / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    os.environ[TOKEN] = str(token)
+
+
 @contextmanager
 def private_ray(**env: str) -> Iterator[str]:
     """Starts Ray with these environment variables; gives its temporary directory."""
     # Sockets lie in it, and their paths may not be longer than 107 bytes.
     directory = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    # A token for this cluster alone: without it Ray would make one in the home directory.
-    token = Path(directory) / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
-    settings = {"RAY_AUTH_TOKEN_PATH": str(token), **env}
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
+    before = {name: os.environ.get(name) for name in (TOKEN, *env)}
+    os.environ.update(env)
+    cluster_token(directory)
     import ray
 
     try:

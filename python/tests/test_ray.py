@@ -160,6 +160,25 @@ def test_an_actor_that_is_killed_by_ray_goes_on_where_it_was(tmp_path: Path) -> 
         ray.kill(counter, no_restart=False)
 
 
+def test_the_benchmarks_chain_ends_in_the_golden_states_while_actors_are_killed(
+    tmp_path: Path,
+) -> None:
+    from ray_actors import Member
+
+    chance = random.Random(7)
+    members = [Member.remote(str(tmp_path / str(n))) for n in range(7)]
+    for turn in range(5):
+        order = members[1:] if turn % 2 == 0 else members[-2::-1]
+        current = get(members[-1 if turn % 2 == 0 else 0].get_data.remote())
+        for member in order:
+            reply = member.process.remote(5, current)
+            if chance.random() < 0.15:
+                ray.kill(member, no_restart=False)
+            current = get(reply)
+    states = [get(member.get_data.remote()) for member in members]
+    assert states == [339, 406, 695, 937, 1116, 1220, 1309]
+
+
 def test_async_methods_are_refused_where_they_are_written() -> None:
     from persistent_actor import safe_state
 
