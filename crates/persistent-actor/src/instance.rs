@@ -184,6 +184,7 @@ impl<A: Actor> Instance<A> {
         if durable && reply.status == ReplyStatus::Panicked {
             self.roll_back(reply.status)?;
         }
+        self.state.check()?;
         observe(Stage::Reply);
         Ok(Answer::Ran(reply))
     }

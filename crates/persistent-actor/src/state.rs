@@ -265,6 +265,18 @@ impl ActorState {
         Ok(())
     }
 
+    /// Whether this is still the newest opener of the state. To be asked before answering from
+    /// memory, which may be old otherwise; commits ask by themselves.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] if it is not; the state must be reopened.
+    pub fn check(&mut self) -> Result<(), StoreError> {
+        match &mut self.store {
+            Some(store) => store.check(),
+            None => Ok(()),
+        }
+    }
+
     /// Does the work that may wait until a reply has left: checkpoints, giving space back.
     ///
     /// # Errors

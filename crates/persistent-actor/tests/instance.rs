@@ -9,7 +9,7 @@ use persistent_actor::codec::{self, BLOB_MIN_BYTES, CodecError, Encoded};
 use persistent_actor::testing::Switches;
 use persistent_actor::{
     Actor, ActorState, Answer, Bytes, Call, CallId, Durability, Instance, Method, Outcome,
-    Rejection, Reply, ReplyStatus, SessionId,
+    Rejection, Reply, ReplyStatus, SessionId, StoreError,
 };
 
 thread_local! {
@@ -225,4 +225,28 @@ fn arguments_that_do_not_fit_and_unknown_methods_are_refused() {
         assert!(matches!(refused, Answer::Rejected(Rejection::UnknownMethod { method: 99, .. })));
         assert_eq!(memory(instance), (0, 0));
     });
+}
+
+/// A second opener takes the state over and commits; what does the first one read then?
+fn read_after_a_takeover(switches: Switches) -> Result<Answer, StoreError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut first = open(&path, switches);
+    let mut second = open(&path, switches);
+    run(&mut second, &call(0, ADD, 5));
+    first.call(&call(1, READ, 0), &mut |_| ())
+}
+
+#[test]
+fn a_superseded_actor_does_not_even_answer_from_memory() {
+    let answer = read_after_a_takeover(Switches::default());
+    assert!(matches!(answer, Err(StoreError::Fenced { epoch: 1, .. })), "{answer:?}");
+}
+
+#[test]
+fn with_fencing_switched_off_a_superseded_actor_answers_with_an_old_state() {
+    let answer = read_after_a_takeover(Switches { fencing: false, ..Switches::default() });
+    let Ok(Answer::Ran(reply)) = answer else { panic!("{answer:?}") };
+    let (count, _): (u64, u64) = codec::decode(&reply.value).unwrap();
+    assert_eq!(count, 0, "or the test of fenced reads proves nothing");
 }

@@ -19,7 +19,7 @@
 //! | [`worker::Phase`] from `ChooseEpoch` to `ClearClaims` | `store/fence.rs`, `Claim::take`; `docs/format.md`, section 6, steps 1 to 4 | list, create exclusively, list again and step back, remove lower claims |
 //! | `FindSegment` to `RemoveOlder` | `docs/format.md`, section 5, open and checkpoint | read the newest segment, publish one's own by rename, sync the directory, check the claim, remove what was replaced |
 //! | `Idle` to `Answer` | `instance.rs` (`call_durable`), `state.rs` (`commit_call`); `docs/format.md`, section 5, commit | ask the ledger, run, write the record, sync, check the claim, answer |
-//! | `AnswerRead` | `instance.rs` (`call_volatile`) | a method that saves nothing; the model checks the claim before it answers, the code does not: a superseded worker can answer from an old state, see [`mutation::Mutation::ReadWithoutCheck`] |
+//! | `AnswerRead` | `instance.rs` (`call_volatile`) | a method that saves nothing: run, check the claim, answer, the code does not: a superseded worker can answer from an old state, see [`mutation::Mutation::ReadWithoutCheck`] |
 //! | [`disk::Disk::holds`] | `Claim::holds` | the link count of the claim's file, not its name |
 //! | [`disk::Disk::lose_power`] | `docs/format.md`, section 7 | of what is not synced, any segment's part is kept or lost, its name included; claims are lost |
 //!

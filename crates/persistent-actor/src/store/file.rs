@@ -293,6 +293,10 @@ impl Store for FileStore {
         self.guarded(|store| store.try_commit(record, view))
     }
 
+    fn check(&mut self) -> Result<(), StoreError> {
+        self.guarded(|store| store.check_claim())
+    }
+
     fn maintain(&mut self, view: &mut View) -> Result<(), StoreError> {
         self.guarded(|store| store.try_maintain(view))
     }

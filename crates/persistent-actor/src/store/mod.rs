@@ -1,7 +1,7 @@
 //! Where committed state lives: the [`Store`] trait, and what it stores.
 
-mod create;
 mod container;
+mod create;
 mod disk;
 mod failure;
 mod fence;
@@ -26,15 +26,15 @@ mod slot_file;
 mod slots;
 mod storage;
 
+pub use container::Container;
 pub use create::create;
 pub use file::FileStore;
 #[doc(hidden)]
 pub use inspect::inspect_on;
 pub use inspect::{FileInfo, Inspection, inspect, is_state_file, last_holder};
-pub use salvage::{Damage, Salvage, salvage};
-pub use container::Container;
 #[cfg(feature = "redis")]
 pub use redis::RedisStore;
+pub use salvage::{Damage, Salvage, salvage};
 pub use storage::{DirStorage, Storage, StorageFile, open_storage};
 
 /// The version of the format that this program writes, and the newest that it reads.
@@ -131,6 +131,13 @@ pub trait Store: Send {
     /// After [`StoreError::TooLarge`] nothing was written and the store goes on; after any other
     /// error it is of no further use: reopen it.
     fn commit(&mut self, record: &Record, view: &View) -> Result<(), StoreError>;
+
+    /// Whether this store is still the newest writer. Asked before an answer that leaves no
+    /// record: a superseded incarnation would serve an old state.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] if it is not; as for [`Store::commit`] otherwise.
+    fn check(&mut self) -> Result<(), StoreError>;
 
     /// Work that may wait until a reply has left: checkpoints, giving space back. A checkpoint
     /// takes calls out of the ledger that are older than its bound.

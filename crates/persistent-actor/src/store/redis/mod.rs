@@ -172,6 +172,14 @@ impl Store for RedisStore {
         self.guarded(|store| store.try_commit(record))
     }
 
+    fn check(&mut self) -> Result<(), StoreError> {
+        self.guarded(|store| {
+            let mut command = script(scripts::CHECK, &store.address.name);
+            command.arg(store.epoch);
+            store.expect_ok("check", &command)
+        })
+    }
+
     fn maintain(&mut self, view: &mut View) -> Result<(), StoreError> {
         self.guarded(|store| store.try_maintain(view))
     }

@@ -43,6 +43,14 @@ redis.call('HSET', KEYS[1], 'sequence', ARGV[2])
 return 'ok'
 ";
 
+/// Tells whether an epoch, the one argument, is still the newest.
+pub(super) const CHECK: &str = r"
+local epoch = redis.call('HGET', KEYS[1], 'epoch')
+if epoch == false then return 'missing' end
+if epoch ~= ARGV[1] then return 'fenced' end
+return 'ok'
+";
+
 /// Forgets calls and floors. Arguments: epoch; time before which sessions have expired; number of
 /// floors to set, then session and floor of each; number of calls to forget, then their ids;
 /// number of floors to forget, then their sessions.
