@@ -183,6 +183,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Exported, String> {
     for session in list(fields.get("sessions")?)? {
         read_session(&mut view.ledger, session, &blobs)?;
     }
+    view.check()?;
     Ok(Exported {
         state_id: u128::from_be_bytes(fixed(byte_string(fields.get("state_id")?)?)?),
         epoch: number(fields.get("epoch")?)?,
@@ -319,6 +320,29 @@ mod tests {
         for len in (0..bytes.len()).step_by(1009).chain([bytes.len() - 1]) {
             assert!(decode(&bytes[..len]).is_err(), "{len} bytes");
         }
+    }
+
+    #[test]
+    fn a_state_that_no_store_can_hold_is_refused() {
+        let refused = |change: fn(&mut View)| {
+            let mut exported = example();
+            change(&mut exported.view);
+            decode(&encode(&exported)).unwrap_err()
+        };
+        assert_eq!(
+            refused(|view| view.sequence = u64::MAX),
+            "no commit can follow its sequence number"
+        );
+        assert_eq!(
+            refused(|view| view.sequence = 6),
+            "two calls have one commit, or a call is newer than the last commit"
+        );
+        assert_eq!(
+            refused(|view| {
+                view.attributes.insert("a".repeat(65_536), Encoded::default());
+            }),
+            "the name of an attribute has more than 65535 bytes"
+        );
     }
 
     /// A file with this content and a good checksum.

@@ -79,6 +79,9 @@ impl View {
         if self.sequence == u64::MAX {
             return Err("no commit can follow its sequence number");
         }
+        if self.attributes.keys().any(|name| name.len() > usize::from(u16::MAX)) {
+            return Err("the name of an attribute has more than 65535 bytes");
+        }
         if !self.ledger.is_consistent(self.sequence) {
             return Err("two calls have one commit, or a call is newer than the last commit");
         }
