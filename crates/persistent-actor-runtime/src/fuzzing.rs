@@ -105,8 +105,3 @@ pub fn lend_and_borrow(lent: &[Encoded], input: &[u8]) -> usize {
 pub fn is_assignment(value: &Encoded) -> bool {
     codec::decode::<Assignment>(value).is_ok()
 }
-
-/// The name of the directory of the actor `name`.
-pub fn escape(name: &str) -> Option<String> {
-    crate::root::escape(name).ok()
-}

@@ -32,14 +32,20 @@ pub fn read_state(storage: Box<dyn Storage>) -> Result<(View, bool), OpenError> 
     let read = || {
         let listing = disk.list()?;
         let has_identity = listing.names.contains(&FileName::Identity);
-        let Survey::State(head) = recovery::survey(listing)? else { return Ok(None) };
+        let head = match recovery::survey(listing)? {
+            Survey::State(head) => head,
+            other => return Ok(Err(other)),
+        };
         let mut replayed = Replayed::read(&disk, head, has_identity, true)?;
         let tail = replayed.extent.tail;
         assert!(!replayed.catch_up()?, "nothing is added to the journal");
-        Ok(Some((replayed.contents()?, tail == Tail::Torn)))
+        Ok(Ok((replayed.contents()?, tail == Tail::Torn)))
     };
-    let state = read().map_err(|error: ReadError| error.into_open_error(path))?;
-    state.ok_or_else(|| OpenError::NotFound { path: path.to_owned() })
+    match read().map_err(|error: ReadError| error.into_open_error(path))? {
+        Ok(state) => Ok(state),
+        Err(Survey::Foreign(found)) => Err(OpenError::NotAState { path: path.to_owned(), found }),
+        Err(_) => Err(OpenError::NotFound { path: path.to_owned() }),
+    }
 }
 
 /// [`salvage`](super::salvage) of a state in any [`Storage`].
