@@ -20,7 +20,7 @@ use crate::recorder::Recorder;
 use crate::scenario::{self, Outputs, Scenario, System, UsageError};
 use crate::state_dir::StateDir;
 use crate::workload::RunError;
-use crate::{floors, output, plot, signals, workload};
+use crate::{floors, output, plot, processor, signals, workload};
 
 /// The state is wrong, or the run failed.
 const FAILED: u8 = 1;
@@ -100,6 +100,11 @@ fn run(args: &RunArgs) -> Result<u8, AppError> {
     let state_dir = scenario::state_dir(args)?;
     let notes = Notes::new(scenario.num_calls(), outputs.quiet);
     warn(&scenario, args, &state_dir, &notes);
+    if !args.all_processors
+        && let Err(error) = processor::stay_on_one()
+    {
+        notes.note(&format!("warning: cannot stay on one processor: {error}"));
+    }
     let timeline = begin_timeline(&mut outputs)?;
     let recorder = Recorder::new(timeline.as_ref().map(Timeline::events));
     let measured = run_until_stopped(&scenario, &state_dir, &recorder, &notes);

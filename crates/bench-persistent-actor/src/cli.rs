@@ -110,6 +110,11 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Further options")]
     pub quiet: bool,
 
+    /// Let the actors spread over all processors; otherwise all stay on one, since only one
+    /// works at a time [default: false].
+    #[arg(long, help_heading = "Further options")]
+    pub all_processors: bool,
+
     /// Seed of the random moments at which actors are killed.
     #[arg(
         long,

@@ -17,6 +17,7 @@ pub mod member;
 pub mod notes;
 pub mod output;
 pub mod plot;
+pub mod processor;
 pub mod progress;
 pub mod recorder;
 pub mod scenario;

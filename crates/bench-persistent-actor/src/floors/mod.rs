@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 use crate::cli::FloorsArgs;
 use crate::measurement::median;
 use crate::notes;
+use crate::processor;
 use crate::state_dir::{StateDir, StateDirError};
 
 pub use machine::echo;
@@ -115,6 +116,10 @@ pub fn main(args: &FloorsArgs) -> Result<(), FloorsError> {
     }
     std::fs::create_dir(dir.path())
         .map_err(|error| FloorsError::System("make a directory", error))?;
+    // As a run does: floors and calls alike.
+    if let Err(error) = processor::stay_on_one() {
+        notes::print(&format!("warning: cannot stay on one processor: {error}"));
+    }
     let found = measure(args.repeats, dir.path())?;
     let text = if args.json { table::json(&found) } else { table::text(&found) };
     match io::stdout().write_all(text.as_bytes()) {
