@@ -9,6 +9,7 @@ mod file;
 mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod hole;
 mod identity;
 mod inspect;
 mod layout;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::View;
 use super::disk::Disk;
 use super::failure::ReadError;
+use super::hole::Zeros;
 use super::layout::Malformed;
 use super::names::{FileId, FileName};
 use super::payload::{Contents, Inline, SlotRef};
@@ -25,6 +26,7 @@ pub(super) struct Unreadable {
 pub(super) struct Placeholders<'a> {
     disk: &'a Disk,
     state_id: u128,
+    zeros: Zeros,
     references: HashMap<BytesId, Reference>,
     by_reference: HashMap<(SlotRef, bool), Bytes>,
     /// How long a content each slot has room for, or what is wrong with it.
@@ -48,6 +50,7 @@ impl<'a> Placeholders<'a> {
         Self {
             disk,
             state_id,
+            zeros: Zeros::default(),
             references: HashMap::new(),
             by_reference: HashMap::new(),
             rooms: BTreeMap::new(),
@@ -63,7 +66,9 @@ impl<'a> Placeholders<'a> {
         }
         // No memory for more than a file really has.
         let room = self.room(slot.slot).unwrap_or(0);
-        let bytes = Bytes::from(vec![0; slot.len.min(room) as usize]);
+        let Some(bytes) = self.zeros.hole(slot.len.min(room)) else {
+            return Err(Malformed("the content of a slot does not fit into memory".to_owned()));
+        };
         self.references.insert(bytes.id(), Reference { slot, is_inline });
         self.by_reference.insert((slot, is_inline), bytes.clone());
         Ok(bytes)

@@ -1,13 +1,12 @@
 //! From the files of a state to what is committed. Reads only.
 
-use std::any::Any;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use super::View;
 use super::disk::{Disk, Listing};
 use super::failure::ReadError;
 use super::frame::{Kind, SECTOR};
+use super::hole::Zeros;
 use super::identity;
 use super::layout::Malformed;
 use super::names::{FileId, FileName};
@@ -15,7 +14,7 @@ use super::payload::{self, Contents, Inline, Place, SlotRef};
 use super::replay::{self, Damage, Extent};
 use super::segment::{HeaderError, SegmentHeader};
 use super::slots::{Content, SlotReader, Slots};
-use crate::bytes::{Bytes, BytesId, Memory};
+use crate::bytes::{Bytes, BytesId};
 use crate::codec::Encoded;
 use crate::ledger::LedgerLimits;
 
@@ -203,6 +202,7 @@ struct Holes<'a> {
     verify: bool,
     /// How long a content each slot has room for.
     rooms: HashMap<FileId, u64>,
+    zeros: Zeros,
     by_reference: HashMap<SlotRef, Bytes>,
     by_id: HashMap<BytesId, (SlotRef, Is)>,
     /// Contents that were read.
@@ -219,26 +219,6 @@ enum Is {
     Inline,
 }
 
-/// Memory that is not there, with a length. Nobody reads it.
-struct Hole {
-    zeros: Arc<Vec<u8>>,
-    len: usize,
-}
-
-impl Memory for Hole {
-    fn as_slice(&self) -> &[u8] {
-        &self.zeros[..self.len]
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut Arc::make_mut(&mut self.zeros)[..self.len]
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
 impl<'a> Holes<'a> {
     fn new(disk: &'a Disk, state_id: u128, verify: bool) -> Self {
         Self {
@@ -246,6 +226,7 @@ impl<'a> Holes<'a> {
             state_id,
             verify,
             rooms: HashMap::new(),
+            zeros: Zeros::default(),
             by_reference: HashMap::new(),
             by_id: HashMap::new(),
             loaded: HashMap::new(),
@@ -272,9 +253,12 @@ impl<'a> Holes<'a> {
             self.error = Some(ReadError::damaged(name, room, reason));
             return Err(Malformed("a slot is too short".to_owned()));
         }
-        let len = reference.len as usize;
-        // Zeroed memory that is never touched costs address space only.
-        let hole = Bytes::from_memory(Box::new(Hole { zeros: Arc::new(vec![0; len]), len }));
+        let Some(hole) = self.zeros.hole(reference.len) else {
+            let name = FileName::Slot(reference.slot);
+            let reason = "the content does not fit into memory";
+            self.error = Some(ReadError::damaged(name, room, reason));
+            return Err(Malformed(reason.to_owned()));
+        };
         self.by_id.insert(hole.id(), (reference, is));
         self.by_reference.insert(reference, hole.clone());
         Ok(hole)
