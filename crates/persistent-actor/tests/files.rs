@@ -7,7 +7,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use persistent_actor::{ActorState, Bytes, Durability, OpenError, StateError, StoreError, codec};
+use persistent_actor::{
+    ActorState, Bytes, CallId, Durability, LedgerLimits, OpenError, Reply, ReplyStatus, SessionId,
+    StateError, StoreError, codec, store,
+};
 
 fn open(path: &Path) -> ActorState {
     ActorState::options().durability(Durability::Process).open(path).unwrap()
@@ -53,6 +56,28 @@ fn what_was_committed_is_there_after_reopening() {
         assert_eq!(files(&path, "slot-").len(), 2);
         assert_eq!(files(&path, "temporary-").len(), 0);
     }
+}
+
+/// The slot of the one is used for the other, and nothing in it has to change.
+#[test]
+fn an_array_with_the_bytes_of_a_forgotten_text_is_still_an_array() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let limits = LedgerLimits { max_calls: 0, ..LedgerLimits::default() };
+    let options = ActorState::options().durability(Durability::Process).ledger_limits(limits);
+    let text = codec::encode(&"x".repeat(100_000)).unwrap();
+    let array = Bytes::from(&text.inline[..]);
+    let mut state = options.clone().open(&path).unwrap();
+    let id = CallId { session: SessionId(1 << 80), sequence: 0 };
+    let reply = Reply { status: ReplyStatus::Returned, value: text };
+    state.commit_call(id, 0, 0, reply, Vec::new()).unwrap();
+    state.set("array", &array).unwrap();
+    assert_eq!(files(&path, "slot-").len(), 1, "the slot was used again");
+    drop(state);
+    let inspected = store::inspect(&path).unwrap();
+    assert!(inspected.view.attributes["array"] == codec::encode(&array).unwrap());
+    let state = options.open(&path).unwrap();
+    assert!(state.get::<Bytes>("array").unwrap().unwrap() == array);
 }
 
 #[test]

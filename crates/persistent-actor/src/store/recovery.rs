@@ -203,7 +203,7 @@ struct Holes<'a> {
     /// How long a content each slot has room for.
     rooms: HashMap<FileId, u64>,
     zeros: Zeros,
-    by_reference: HashMap<SlotRef, Bytes>,
+    by_reference: HashMap<(SlotRef, Is), Bytes>,
     by_id: HashMap<BytesId, (SlotRef, Is)>,
     /// Contents that were read.
     loaded: HashMap<SlotRef, Bytes>,
@@ -211,7 +211,7 @@ struct Holes<'a> {
 }
 
 /// What a hole stands for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Is {
     Blob,
     /// The CBOR of its value; the hole is the last of the value's blobs, so that the size of the
@@ -235,7 +235,7 @@ impl<'a> Holes<'a> {
     }
 
     fn hole(&mut self, reference: SlotRef, is: Is) -> Result<Bytes, Malformed> {
-        if let Some(known) = self.by_reference.get(&reference) {
+        if let Some(known) = self.by_reference.get(&(reference, is)) {
             return Ok(known.clone());
         }
         // A slot can have grown since its room was noted.
@@ -260,7 +260,7 @@ impl<'a> Holes<'a> {
             return Err(Malformed(reason.to_owned()));
         };
         self.by_id.insert(hole.id(), (reference, is));
-        self.by_reference.insert(reference, hole.clone());
+        self.by_reference.insert((reference, is), hole.clone());
         Ok(hole)
     }
 
