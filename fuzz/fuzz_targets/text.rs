@@ -9,7 +9,7 @@ use persistent_actor::{CallId, Durability, Integer, escape_name, unescape_name};
 
 fuzz_target!(|text: &str| {
     if let Ok(id) = text.parse::<CallId>() {
-        assert_eq!(id.to_string().parse::<CallId>().ok(), Some(id));
+        assert_eq!(id.to_string(), text, "one call has one name");
     }
     if let Ok(durability) = text.parse::<Durability>() {
         assert_eq!(durability.to_string().parse::<Durability>().ok(), Some(durability));

@@ -100,7 +100,9 @@ impl FromStr for CallId {
             let session = SessionId(u128::from_str_radix(session, 16).ok()?);
             Some(Self { session, sequence: sequence.parse().ok()? })
         };
-        parse().ok_or_else(|| InvalidCallId(text.to_owned()))
+        // One call has one name: no sign, no digits too few or too many.
+        let id = parse().filter(|id: &Self| id.to_string() == text);
+        id.ok_or_else(|| InvalidCallId(text.to_owned()))
     }
 }
 
@@ -139,6 +141,10 @@ mod tests {
         let id = CallId { session: SessionId::generate().unwrap(), sequence: 42 };
         assert_eq!(id.to_string().parse::<CallId>().unwrap(), id);
         assert!("no".parse::<CallId>().unwrap_err().to_string().contains("\"no\""));
+        let session = "0".repeat(32);
+        for text in ["1:2", &format!("+{}:2", &session[1..]), &format!("{session}:+2")] {
+            assert!(text.parse::<CallId>().is_err(), "{text}");
+        }
     }
 
     #[test]
