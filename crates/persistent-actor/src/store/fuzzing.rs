@@ -108,6 +108,13 @@ pub fn encode_and_read_snapshot(
     payload::read_snapshot(&payload, view.sequence, &mut slots).ok()
 }
 
+/// The value and the remembered call in Redis that these bytes are, if they are one, encoded
+/// again.
+#[cfg(feature = "redis")]
+pub fn read_and_encode_redis(bytes: &[u8]) -> [Option<Vec<u8>>; 2] {
+    super::redis::read_and_encode(bytes)
+}
+
 /// Contents made up from the references to them.
 #[derive(Default)]
 struct MadeUp(HashMap<SlotRef, Bytes>);

@@ -250,7 +250,20 @@ fn read_answer(address: &Address, answer: Value) -> Result<Opened, OpenError> {
         view.ledger.raise_floor(session, floor);
         sessions.insert(session);
     }
+    view.check().map_err(|reason| damaged(reason.to_owned()))?;
     Ok((epoch, view, ids, sessions))
+}
+
+/// For the fuzz targets: the value and the remembered call that these bytes are, if they are
+/// one, encoded again.
+#[cfg(fuzzing)]
+pub(super) fn read_and_encode(bytes: &[u8]) -> [Option<Vec<u8>>; 2] {
+    let value = value::decode_value(bytes).ok();
+    let entry = value::decode_entry(bytes).ok();
+    [
+        value.map(|value| value::encode_value(&value)),
+        entry.map(|entry| value::encode_entry(&entry)),
+    ]
 }
 
 impl From<Trouble> for io::Error {
