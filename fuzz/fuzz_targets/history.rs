@@ -119,8 +119,7 @@ impl Model {
     }
 
     fn changes(&self, changes: &[(Name, Value)]) -> Vec<(String, Encoded)> {
-        let changes = changes.iter().map(|(name, value)| (name.get(), self.value(value)));
-        changes.collect::<BTreeMap<_, _>>().into_iter().collect()
+        changes.iter().map(|(name, value)| (name.get(), self.value(value))).collect()
     }
 }
 

@@ -207,6 +207,7 @@ impl ActorState {
     }
 
     /// Commits several attributes, all or none; values come from [`codec::encode`](crate::codec::encode).
+    /// Of an attribute that is named twice, the last value counts.
     ///
     /// # Errors
     /// [`StateError::Store`] if the commit fails: then the state must be reopened to know
@@ -252,6 +253,7 @@ impl ActorState {
         call: Option<CallRecord>,
         mut changes: Vec<(String, Encoded)>,
     ) -> Result<(), StoreError> {
+        keep_last(&mut changes);
         let committed = &self.view.attributes;
         changes.retain(|(name, value)| committed.get(name).is_none_or(|old| !old.is_same(value)));
         if call.is_none() && changes.is_empty() {
@@ -326,6 +328,18 @@ impl ActorState {
 /// Whether a path is the URL of a state in a server.
 fn is_url(path: &str) -> bool {
     path.starts_with("redis://") || path.starts_with("rediss://")
+}
+
+/// Of several values for one attribute the last counts; a record holds an attribute once.
+fn keep_last(changes: &mut Vec<(String, Encoded)>) {
+    changes.sort_by(|(a, _), (b, _)| a.cmp(b));
+    changes.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same {
+            std::mem::swap(later, earlier);
+        }
+        same
+    });
 }
 
 fn value_error(attribute: &str, source: crate::codec::CodecError) -> StateError {

@@ -81,6 +81,27 @@ fn an_array_with_the_bytes_of_a_forgotten_text_is_still_an_array() {
 }
 
 #[test]
+fn an_attribute_that_is_named_twice_gets_its_last_value() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = |letter: &str, len| codec::encode(&letter.repeat(len)).unwrap();
+    for len in [10, 100_000] {
+        let path = dir.path().join(len.to_string());
+        let mut state = open(&path);
+        state.set("text", &"c".repeat(len)).unwrap();
+        let old = state.encoded("text").cloned().unwrap();
+        state.update([("text", text("a", len)), ("text", text("b", len))]).unwrap();
+        assert!(state.encoded("text") == Some(&text("b", len)));
+        drop(state);
+        let mut state = open(&path);
+        assert!(state.encoded("text") == Some(&text("b", len)), "{len} after reopening");
+        state.update([("text", text("a", len)), ("text", old.clone())]).unwrap();
+        assert!(state.encoded("text") == Some(&old));
+        state.update([("text", text("a", len)), ("text", old.clone())]).unwrap();
+        assert!(state.encoded("text") == Some(&old), "{len} as it was before");
+    }
+}
+
+#[test]
 fn many_commits_take_bounded_space() {
     let dir = tempfile::tempdir().unwrap();
     let mut state = open(dir.path());
