@@ -260,10 +260,7 @@ fn read_answer(address: &Address, answer: Value) -> Result<Opened, OpenError> {
 pub(super) fn read_and_encode(bytes: &[u8]) -> [Option<Vec<u8>>; 2] {
     let value = value::decode_value(bytes).ok();
     let entry = value::decode_entry(bytes).ok();
-    [
-        value.map(|value| value::encode_value(&value)),
-        entry.map(|entry| value::encode_entry(&entry)),
-    ]
+    [value.map(|value| value::encode_value(&value)), entry.map(|entry| value::encode_entry(&entry))]
 }
 
 impl From<Trouble> for io::Error {
