@@ -3,7 +3,7 @@
 #
 # Builds the targets in fuzz/ and runs each (or those named) for SECONDS_PER_TARGET (default 20),
 # one after another. Prints a line per target: how often it was executed, and how much memory it
-# took. At the first crash, hang (10 s) or use of more than 1 GiB it prints what happened and the
+# took. At the first crash, hang (60 s) or use of more than 1 GiB it prints what happened and the
 # file with the input that caused it, goes on with the other targets, and in the end exits with 1.
 #
 # Seeds are in fuzz/corpus/; what a run finds beyond them is kept in target/fuzz/corpus/ for the
@@ -47,7 +47,7 @@ for target in "$@"; do
   seeds=fuzz/corpus/$target
   [ -d "$seeds" ] || seeds=
   if "$target_dir/fuzz/$triple/release/$target" "$found" $seeds \
-    -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024 \
+    -max_total_time="$seconds" -max_len=4096 -timeout=60 -rss_limit_mb=1024 \
     -artifact_prefix="$crashes/" -print_final_stats=1 >"$log" 2>&1; then
     outcome=ok
   else

@@ -84,7 +84,7 @@ fuzz_target!(|input: &[u8]| {
     check::<Vec<Integer>>(&value);
     check::<(SessionId, CallId, ReplyStatus)>(&value);
     check::<Nested>(&value);
-    // Which variant it is depends on the encoding, so it may change by the first one.
+    // What these are depends on the encoding, so it may change by the first one.
     let _ = codec::decode::<Untagged>(&value);
-    check::<ciborium::Value>(&value);
+    let _ = codec::decode::<ciborium::Value>(&value);
 });
