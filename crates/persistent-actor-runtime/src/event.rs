@@ -72,6 +72,9 @@ pub enum EventKind {
     },
     /// This node killed the process, on request or to have it gone.
     Killed,
+    /// The process was stopped and given away; its successor is started beside it. Only fault
+    /// injection does this.
+    Superseded,
     /// The process has ended.
     Died {
         /// How.

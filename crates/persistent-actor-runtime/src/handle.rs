@@ -13,6 +13,7 @@ use crate::cell::{Cell, End};
 use crate::error::CallError;
 use crate::lending::{Payload, PayloadError};
 use crate::wire::Status;
+use crate::zombie::{SupersedeError, Zombie};
 
 /// Where in a call the worker is to kill itself; see [`Handle::kill_during_next_call`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +126,20 @@ impl<A> Handle<A> {
     /// For a call that leaves no record, the two later points are both after the run.
     pub fn kill_during_next_call(&self, point: KillPoint) {
         self.shared.cell.kill_during_next_call(point);
+    }
+
+    /// Fault injection: stops the actor's process (SIGSTOP) as soon as there is one that takes
+    /// calls, and has its successor started while it stands still, as when a machine hangs and
+    /// another takes its work over. The local engine never does this by itself: it starts a
+    /// process only when the one before is gone.
+    ///
+    /// Calls that were not answered are sent to the successor.
+    ///
+    /// # Errors
+    /// See [`SupersedeError`].
+    #[doc(hidden)]
+    pub async fn supersede(&self) -> Result<Zombie, SupersedeError> {
+        self.shared.cell.supersede().await
     }
 
     /// The actor's name.

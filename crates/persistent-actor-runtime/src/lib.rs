@@ -37,6 +37,7 @@ mod spawner;
 mod supervisor;
 mod wire;
 mod worker;
+mod zombie;
 
 pub use persistent_actor::*;
 pub use persistent_actor_macros::{actor, main, safe_state};
@@ -53,3 +54,5 @@ pub use init::init;
 pub use limit::Limit;
 pub use never::Never;
 pub use node::{Node, NodeBuilder};
+#[doc(hidden)]
+pub use zombie::{SupersedeError, Zombie, ZombieEnd};

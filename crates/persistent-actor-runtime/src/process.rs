@@ -7,7 +7,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, kill_process, pidfd_open, waitid,
+};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -35,6 +37,43 @@ impl WorkerProcess {
         let _ = self.child().kill();
     }
 
+    /// Stops the process (SIGSTOP) and waits until it stands still; `false` if it is gone.
+    pub(crate) async fn suspend(&self) -> io::Result<bool> {
+        if !self.signal(Signal::STOP)? {
+            return Ok(false);
+        }
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // Nothing tells of a stop but a signal to this whole program; it takes microseconds.
+        while self.child().try_wait()?.is_none() {
+            if waitid(WaitId::Pid(self.id()?), options)?.is_some() {
+                return Ok(true);
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(false)
+    }
+
+    /// Lets a stopped process go on (SIGCONT); nothing happens if it is gone.
+    pub(crate) fn resume(&self) -> io::Result<()> {
+        self.signal(Signal::CONT).map(|_| ())
+    }
+
+    /// Sends a signal unless the process is gone.
+    fn signal(&self, signal: Signal) -> io::Result<bool> {
+        // Nobody reaps the process while its lock is held, so its id is still its own.
+        let mut child = self.child();
+        if child.try_wait()?.is_some() {
+            return Ok(false);
+        }
+        kill_process(self.id()?, signal)?;
+        Ok(true)
+    }
+
+    fn id(&self) -> io::Result<Pid> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        pid.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
     /// Kills the process if it still runs and waits until it is gone.
     pub(crate) async fn end(&self) -> Exit {
         self.kill();
@@ -58,9 +97,7 @@ impl WorkerProcess {
             return Ok(exit(status));
         }
         // The process is not reaped, so its id is still its own.
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
-        let descriptor = pidfd_open(pid, PidfdFlags::empty())?;
+        let descriptor = pidfd_open(self.id()?, PidfdFlags::empty())?;
         // SAFETY: an `OwnedFd` is open as long as it lives, and its number never changes; the
         // `AsyncFd` owns it until it is dropped itself.
         let ended = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE)? };

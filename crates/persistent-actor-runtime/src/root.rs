@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
@@ -15,6 +16,10 @@ const LOCK_FILE: &str = ".lock";
 
 /// The longest escaped name. Bytes.
 const MAX_NAME_BYTES: usize = 200;
+
+/// How long to wait for the lock of a program that is dead already: a worker that it was just
+/// starting when it was killed holds a copy of its descriptors until its own executable is loaded.
+const MAX_WAIT_FOR_DEAD_HOLDER: Duration = Duration::from_secs(2);
 
 /// The permission bits that let others change a directory.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -84,24 +89,36 @@ fn lock(root: &Path) -> Result<fs::File, NodeError> {
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(&path)
         .map_err(wrap("open the lock"))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let holder = holder(&mut file).unwrap_or_else(|| "unknown".to_owned());
+    let end = Instant::now() + MAX_WAIT_FOR_DEAD_HOLDER;
+    while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        if error != rustix::io::Errno::WOULDBLOCK {
+            return Err(wrap("lock")(error.into()));
+        }
+        let holder = holder(&mut file);
+        if holder.is_none_or(is_alive) || Instant::now() >= end {
+            let holder = holder.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
             return Err(NodeError::InUse { path: root.to_owned(), holder });
         }
-        Err(error) => return Err(wrap("lock")(error.into())),
+        std::thread::sleep(Duration::from_millis(1));
     }
     write_holder(&mut file).map_err(wrap("write the lock"))?;
     Ok(file)
 }
 
 /// The process id that the holder of the lock has written into it.
-fn holder(file: &mut fs::File) -> Option<String> {
+fn holder(file: &mut fs::File) -> Option<u32> {
     let mut text = String::new();
+    file.rewind().ok()?;
     file.take(32).read_to_string(&mut text).ok()?;
-    let pid: u32 = text.trim().parse().ok()?;
-    Some(pid.to_string())
+    text.trim().parse().ok()
+}
+
+/// Whether there is a process of this id that has not ended (proc(5)).
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name, in parentheses, may hold anything.
+    let state = stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 fn write_holder(file: &mut fs::File) -> io::Result<()> {
@@ -163,6 +180,22 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
         let error = Root::open(&path).err().unwrap().to_string();
         assert!(error.contains("not private (its mode is 0777)"), "{error}");
+    }
+
+    #[test]
+    fn the_lock_of_a_program_that_is_dead_is_waited_for_and_that_of_a_living_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        assert!(is_alive(std::process::id()) && !is_alive(dead.id()));
+
+        let held = Root::open(dir.path()).unwrap();
+        assert!(matches!(Root::open(dir.path()), Err(NodeError::InUse { .. })));
+        fs::write(dir.path().join(LOCK_FILE), format!("{}\n", dead.id())).unwrap();
+        let path = dir.path().to_owned();
+        let opener = std::thread::spawn(move || Root::open(&path).is_ok());
+        drop(held);
+        assert!(opener.join().unwrap());
     }
 
     #[test]

@@ -173,6 +173,9 @@ impl Supervisor {
         if let Err(reason) = self.serve(&socket, &mut said).await {
             said = said.or(reason);
         }
+        if let Some(death) = self.cell.superseded() {
+            return Outcome::Died(death);
+        }
         let exit = process.end().await;
         match self.cell.detach(exit, said) {
             Some(death) => Outcome::Died(death),

@@ -29,6 +29,9 @@ use crate::wire::{Frame, Stamps, Status, WireError};
 /// The exit code of a worker that could not go on.
 const EXIT_FAILED: i32 = 1;
 
+/// The exit code of a worker that learned that a newer incarnation has taken its state over.
+pub(crate) const EXIT_FENCED: i32 = 3;
+
 /// A process that was started as a worker.
 pub(crate) struct Worker {
     connection: Connection,
@@ -212,10 +215,14 @@ impl Connection {
 
     /// Tells the node why this worker cannot go on, and exits.
     fn fail(&mut self, error: &dyn StdError) -> ! {
+        self.fail_with(EXIT_FAILED, error)
+    }
+
+    fn fail_with(&mut self, code: i32, error: &dyn StdError) -> ! {
         let reason = with_causes(error);
         // If the node is gone there is nobody to tell.
         let _ = self.send(&Frame::Fatal { reason: &reason });
-        std::process::exit(EXIT_FAILED)
+        std::process::exit(code)
     }
 }
 
@@ -244,6 +251,9 @@ pub(crate) fn serve<A: Remote>(
         Ok(()) => {
             drop(instance);
             std::process::exit(0)
+        }
+        Err(Stop::Store(error @ StoreError::Fenced { .. })) => {
+            connection.fail_with(EXIT_FENCED, &error)
         }
         Err(Stop::Store(error)) => connection.fail(&error),
         Err(Stop::Connection(error)) => connection.fail(&error),

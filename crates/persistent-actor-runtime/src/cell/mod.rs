@@ -18,6 +18,7 @@ use crate::link::{Flushed, Link};
 use crate::pending::{Answered, Pending};
 use crate::process::WorkerProcess;
 use crate::wire::Frame;
+use crate::zombie::{SupersedeError, Zombie};
 
 /// How an actor ended for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub(crate) enum End {
 /// What those who wait for an actor look at.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
-    /// The last incarnation that is known to be dead.
+    /// The last incarnation that is known to be dead or was given away.
     pub(crate) dead_through: u64,
     /// The actor is gone for good.
     pub(crate) ended: bool,
@@ -62,6 +63,8 @@ struct State {
     closing: bool,
     end: Option<End>,
     kill_next: Option<KillPoint>,
+    /// The process was given away, and the supervisor does not know it yet.
+    superseded: bool,
 }
 
 impl Cell {
@@ -86,6 +89,7 @@ impl Cell {
                 closing: false,
                 end: None,
                 kill_next: None,
+                superseded: false,
             }),
             progress: watch::Sender::new(Progress::default()),
             wake: Notify::new(),
@@ -196,6 +200,45 @@ impl Cell {
         self.emit(|| EventKind::Killed);
         process.kill();
         Ok(Some(self.incarnation()))
+    }
+
+    /// Stops the current process, or the next that is ready, and gives it away with its
+    /// connection; the supervisor starts a successor beside it.
+    pub(crate) async fn supersede(&self) -> Result<Zombie, SupersedeError> {
+        let mut progress = self.progress.subscribe();
+        loop {
+            if let Some(process) = self.ready_process()?
+                && process.suspend().await?
+                && let Some(zombie) = self.give_away(&process)
+            {
+                return Ok(zombie);
+            }
+            let gone = progress.changed().await;
+            gone.map_err(|_| SupersedeError::Actor(self.refusal(&self.state())))?;
+        }
+    }
+
+    fn ready_process(&self) -> Result<Option<Arc<WorkerProcess>>, SupersedeError> {
+        let state = self.state();
+        if state.end.is_some() || state.closing {
+            return Err(SupersedeError::Actor(self.refusal(&state)));
+        }
+        let ready = state.link.as_ref().is_some_and(|link| link.ready) && !state.killed;
+        Ok(state.process.clone().filter(|_| ready))
+    }
+
+    fn give_away(&self, process: &Arc<WorkerProcess>) -> Option<Zombie> {
+        let mut state = self.state();
+        let is_current = |current: &Arc<WorkerProcess>| Arc::ptr_eq(current, process);
+        if state.killed || !state.process.as_ref().is_some_and(is_current) {
+            return None;
+        }
+        let link = state.link.take()?;
+        let process = state.process.take()?;
+        state.superseded = true;
+        self.emit(|| EventKind::Superseded);
+        self.wake.notify_one();
+        Some(Zombie::new(process, link))
     }
 
     /// Takes no more calls; the actor stops after those that were sent.

@@ -81,6 +81,7 @@ impl Cell {
             }
             (Frame::Ready { epoch, sequence }, _) => {
                 link.ready = true;
+                self.progress.send_modify(|_| {});
                 self.emit(|| EventKind::Ready { epoch, sequence });
                 for index in 0..state.pending.len() {
                     self.transmit(&mut state, index);
@@ -168,6 +169,21 @@ impl Cell {
         if death.was_ready {
             self.charge(&mut state, &death);
         }
+        let incarnation = self.incarnation();
+        self.progress.send_modify(|now| now.dead_through = incarnation);
+        Some(death)
+    }
+
+    /// What became of an incarnation that was given away; `None` if it was not.
+    pub(crate) fn superseded(&self) -> Option<Death> {
+        let mut state = self.state();
+        if !std::mem::take(&mut state.superseded) {
+            return None;
+        }
+        let exit = Exit { code: None, signal: None };
+        // To the calls it is as if this node had killed it.
+        let death = Death { was_ready: true, killed: true, closed: false, exit, said: None };
+        self.charge(&mut state, &death);
         let incarnation = self.incarnation();
         self.progress.send_modify(|now| now.dead_through = incarnation);
         Some(death)
