@@ -28,7 +28,15 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 pub(crate) struct Root {
     path: PathBuf,
     /// Holds the lock as long as it is open. A killed program's lock goes with it.
-    _lock: fs::File,
+    lock: fs::File,
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        // Closing alone would not do while a worker that is being started holds a copy of the
+        // descriptor.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
 }
 
 impl Root {
@@ -47,7 +55,7 @@ impl Root {
         let path = fs::canonicalize(path).map_err(wrap("find the state root"))?;
         check_private(&path)?;
         let lock = lock(&path)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     /// Where the state of the actor of this name lies.
