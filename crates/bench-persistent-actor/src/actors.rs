@@ -14,11 +14,12 @@ pub const LARGE_BYTES: usize = 10 * 1024 * 1024;
 #[derive(Serialize, Deserialize)]
 pub struct SmallActor {
     state: Integer,
+    applied: u64,
 }
 
 impl Default for SmallActor {
     fn default() -> Self {
-        Self { state: Integer::from(1) }
+        Self { state: Integer::from(1), applied: 0 }
     }
 }
 
@@ -29,11 +30,18 @@ impl SmallActor {
         self.state.clone()
     }
 
+    /// How many calls of `process` have taken effect. Committed with the state, so that a run
+    /// that was interrupted can tell where it stands; see [`crate::resume`].
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
     /// Sleeps, adds `arg` to the state and returns the state.
-    #[safe_state("state")]
+    #[safe_state("state", "applied")]
     pub fn process(&mut self, delay_ms: u64, arg: Integer) -> Integer {
         timer::sleep(Duration::from_millis(delay_ms));
         self.state += &arg;
+        self.applied += 1;
         self.state.clone()
     }
 }
@@ -42,11 +50,12 @@ impl SmallActor {
 #[derive(Serialize, Deserialize)]
 pub struct LargeActor {
     state: Bytes,
+    applied: u64,
 }
 
 impl Default for LargeActor {
     fn default() -> Self {
-        Self { state: Bytes::build(LARGE_BYTES, |out| out.fill(1)) }
+        Self { state: Bytes::build(LARGE_BYTES, |out| out.fill(1)), applied: 0 }
     }
 }
 
@@ -57,11 +66,18 @@ impl LargeActor {
         self.state.clone()
     }
 
+    /// How many calls of `process` have taken effect. Committed with the state, so that a run
+    /// that was interrupted can tell where it stands; see [`crate::resume`].
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
     /// Sleeps, adds `arg` to the state byte by byte (wrapping) and returns the state.
-    #[safe_state("state")]
+    #[safe_state("state", "applied")]
     pub fn process(&mut self, delay_ms: u64, arg: Bytes) -> Bytes {
         timer::sleep(Duration::from_millis(delay_ms));
         self.state = sum(&self.state, &arg);
+        self.applied += 1;
         self.state.clone()
     }
 }

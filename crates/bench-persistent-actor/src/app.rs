@@ -46,15 +46,19 @@ enum AppError {
     #[error("cannot {0}: {1}")]
     System(&'static str, #[source] io::Error),
     /// Told to stop by a signal; everything is cleaned up.
-    #[error("stopped by a signal; nothing was written to --output")]
-    Stopped(u8),
+    #[error("stopped by a signal; nothing was written to --output{}", if *resumable {
+        "; the same command with --resume goes on from here"
+    } else {
+        ""
+    })]
+    Stopped { code: u8, resumable: bool },
 }
 
 impl AppError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Plot(_) => USAGE,
-            Self::Stopped(code) => *code,
+            Self::Stopped { code, .. } => *code,
             _ => FAILED,
         }
     }
@@ -97,7 +101,7 @@ fn with_causes(error: &dyn StdError) -> String {
 fn run(args: &RunArgs) -> Result<u8, AppError> {
     let scenario = scenario::scenario(args)?;
     let mut outputs = scenario::outputs(args)?;
-    let state_dir = scenario::state_dir(args)?;
+    let state_dir = scenario::state_dir(args, &scenario)?;
     let notes = Notes::new(scenario.num_calls(), outputs.quiet);
     warn(&scenario, args, &state_dir, &notes);
     if !args.all_processors
@@ -157,7 +161,7 @@ fn run_until_stopped(
         tokio::select! {
             biased;
             code = signals::stop_requested() => match code {
-                Ok(code) => Err(AppError::Stopped(code)),
+                Ok(code) => Err(AppError::Stopped { code, resumable: state_dir.is_kept() }),
                 Err(error) => Err(AppError::System("listen for signals", error)),
             },
             measured = workload::run(scenario, state_dir, recorder, notes) => {

@@ -68,16 +68,44 @@ pub fn callees(num_actors: usize, num_rounds: u64) -> impl Iterator<Item = usize
 
 /// The right final states.
 pub fn final_states<N: Number>(num_actors: usize, num_rounds: u64) -> Vec<N> {
+    states_after(num_actors, num_calls(num_actors, num_rounds))
+}
+
+/// The right states after so many calls.
+pub fn states_after<N: Number>(num_actors: usize, calls: u64) -> Vec<N> {
     let mut states = vec![N::one(); num_actors];
-    for number in 0..num_rounds {
+    let mut left = calls;
+    for number in 0.. {
+        if left == 0 {
+            break;
+        }
         let round = round(number, num_actors);
         let mut current = states[round.source].clone();
         for actor in round.calls {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
             states[actor] = states[actor].plus(&current);
             current = states[actor].clone();
         }
     }
     states
+}
+
+/// How many of the first `calls` calls go to each actor.
+pub fn calls_of_each(num_actors: usize, calls: u64) -> Vec<u64> {
+    let per_round = num_actors as u64 - 1;
+    let Some(rounds) = calls.checked_div(per_round) else { return vec![0; num_actors] };
+    let (even, odd) = (rounds.div_ceil(2), rounds / 2);
+    let last = num_actors - 1;
+    let mut each: Vec<u64> = (0..num_actors)
+        .map(|actor| if actor > 0 { even } else { 0 } + if actor < last { odd } else { 0 })
+        .collect();
+    for actor in &round(rounds, num_actors).calls[..(calls % per_round) as usize] {
+        each[*actor] += 1;
+    }
+    each
 }
 
 #[cfg(test)]
@@ -118,6 +146,22 @@ mod tests {
         for (integer, byte) in integers.iter().zip(bytes) {
             assert_eq!(integer.0.magnitude().to_bytes_le()[0], byte);
         }
+    }
+
+    #[test]
+    fn after_any_call_the_states_and_counts_are_those_of_the_calls_before_it() {
+        let callees: Vec<usize> = callees(5, 6).collect();
+        let mut each = vec![0; 5];
+        for (calls, callee) in callees.iter().enumerate() {
+            assert_eq!(calls_of_each(5, calls as u64), each, "{calls}");
+            each[*callee] += 1;
+        }
+        assert_eq!(calls_of_each(5, 24), each);
+        assert_eq!(calls_of_each(1, 0), [0]);
+        let before = states_after::<Integer>(5, 10);
+        let after = states_after::<Integer>(5, 11);
+        let changed: Vec<usize> = (0..5).filter(|&a| before[a] != after[a]).collect();
+        assert_eq!(changed, [callees[10]]);
     }
 
     #[test]

@@ -102,6 +102,16 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", help_heading = "Further options")]
     pub state_dir: Option<PathBuf>,
 
+    /// Go on with the run in --state-dir that was interrupted, with the parameters with which it
+    /// began [default: false].
+    #[arg(
+        long,
+        requires = "state_dir",
+        conflicts_with = "output",
+        help_heading = "Further options"
+    )]
+    pub resume: bool,
+
     /// Write all figures of the run to this JSON file [default: none].
     #[arg(long, value_name = "FILE", help_heading = "Further options")]
     pub json: Option<PathBuf>,
@@ -133,6 +143,10 @@ pub struct RunArgs {
     /// random calls.
     #[arg(long, hide = true, conflicts_with_all = ["failure", "kill_busy"], value_parser = rounds)]
     pub kill_after_commit: Option<u64>,
+
+    /// End when the process that started this one ends, however it ends.
+    #[arg(long, hide = true)]
+    pub end_with_parent: bool,
 
     /// Run calls again that were committed, to show that the verification notices.
     #[arg(long, hide = true)]

@@ -41,6 +41,8 @@ pub struct Measurement {
     /// The time from the first actor's start until all of them answer. Seconds.
     pub startup_s: f64,
 
+    /// How many calls were committed when the run was resumed; `None` if it began anew.
+    pub resumed_at_call: Option<u64>,
     /// How many calls of `process` were made.
     pub calls: u64,
     /// The time of a call as the caller sees it, delay included; `None` without calls.
@@ -140,6 +142,7 @@ pub(crate) fn example() -> Measurement {
         floor_s: 3.8,
         overhead_s: 0.012,
         startup_s: 0.02,
+        resumed_at_call: None,
         calls: 380,
         call_us: Distribution::of(vec![10_000.0, 10_040.0, 10_200.0]),
         restarts: 3,

@@ -2,7 +2,10 @@
 
 use std::future::Future;
 
-use persistent_actor_runtime::{Bytes, CallError, Integer, KillPoint, Node, SpawnError};
+use persistent_actor_runtime::{
+    Actor, Bytes, CallError, Integer, KillPoint, Node, SpawnError, SupersedeError, Zombie,
+    ZombieEnd,
+};
 
 use crate::actors::{LARGE_BYTES, LargeActor, LargeActorHandle, SmallActor, SmallActorHandle};
 use crate::chain::Number;
@@ -21,6 +24,8 @@ pub trait Member: Clone + Send + Sync + 'static {
     fn spawn(node: &Node, name: String) -> impl Future<Output = Result<Self, SpawnError>> + Send;
     /// Reads the state.
     fn get_data(&self) -> impl Future<Output = Reply<Self::Value>> + Send;
+    /// How many calls of `process` have taken effect.
+    fn applied(&self) -> impl Future<Output = Reply<u64>> + Send;
     /// Adds `arg` to the state after a delay; the reply is the state.
     fn process(
         &self,
@@ -29,8 +34,15 @@ pub trait Member: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Reply<Self::Value>> + Send;
     /// Kills the actor's process.
     fn kill(&self) -> impl Future<Output = Reply<()>> + Send;
-    /// Kills the actor's process in its next call, after the commit and before the reply.
-    fn kill_after_next_commit(&self);
+    /// Kills the actor's process in its next call, at this point.
+    fn kill_in_next_call(&self, point: KillPoint);
+    /// Stops the actor's process and has its successor started beside it.
+    fn supersede(&self) -> impl Future<Output = Result<Zombie, SupersedeError>> + Send;
+    /// Sends a stopped process one more call of `process` with `arg` and lets it go on.
+    fn wake(
+        zombie: Zombie,
+        arg: Self::Value,
+    ) -> impl Future<Output = Result<ZombieEnd, SupersedeError>> + Send;
 
     /// What the value amounts to, at a glance: of an array the first byte. A flaw elsewhere in
     /// the array stays in the state, where [`Member::examine`] finds it.
@@ -38,6 +50,12 @@ pub trait Member: Clone + Send + Sync + 'static {
     /// What the value amounts to, all of it looked at; `None` for an array of mixed bytes or of
     /// another length.
     fn examine(value: &Self::Value) -> Option<Self::Number>;
+}
+
+/// The number of the method `process`.
+fn process_of<A: Actor>() -> usize {
+    // A number beyond the range is answered as an unknown method.
+    A::METHODS.iter().position(|method| method.name == "process").unwrap_or(usize::MAX)
 }
 
 impl Member for SmallActorHandle {
@@ -52,6 +70,10 @@ impl Member for SmallActorHandle {
         self.get_data().await
     }
 
+    async fn applied(&self) -> Reply<u64> {
+        self.applied().await
+    }
+
     async fn process(&self, delay_ms: u64, arg: Integer) -> Reply<Integer> {
         self.process(delay_ms, arg).await
     }
@@ -60,8 +82,16 @@ impl Member for SmallActorHandle {
         (**self).kill().await
     }
 
-    fn kill_after_next_commit(&self) {
-        self.kill_during_next_call(KillPoint::AfterCommit);
+    fn kill_in_next_call(&self, point: KillPoint) {
+        self.kill_during_next_call(point);
+    }
+
+    async fn supersede(&self) -> Result<Zombie, SupersedeError> {
+        (**self).supersede().await
+    }
+
+    async fn wake(zombie: Zombie, arg: Integer) -> Result<ZombieEnd, SupersedeError> {
+        zombie.wake_with(process_of::<SmallActor>(), &(0u64, arg)).await
     }
 
     fn number(value: &Integer) -> Integer {
@@ -85,6 +115,10 @@ impl Member for LargeActorHandle {
         self.get_data().await
     }
 
+    async fn applied(&self) -> Reply<u64> {
+        self.applied().await
+    }
+
     async fn process(&self, delay_ms: u64, arg: Bytes) -> Reply<Bytes> {
         self.process(delay_ms, arg).await
     }
@@ -93,8 +127,16 @@ impl Member for LargeActorHandle {
         (**self).kill().await
     }
 
-    fn kill_after_next_commit(&self) {
-        self.kill_during_next_call(KillPoint::AfterCommit);
+    fn kill_in_next_call(&self, point: KillPoint) {
+        self.kill_during_next_call(point);
+    }
+
+    async fn supersede(&self) -> Result<Zombie, SupersedeError> {
+        (**self).supersede().await
+    }
+
+    async fn wake(zombie: Zombie, arg: Bytes) -> Result<ZombieEnd, SupersedeError> {
+        zombie.wake_with(process_of::<LargeActor>(), &(0u64, arg)).await
     }
 
     fn number(value: &Bytes) -> u8 {

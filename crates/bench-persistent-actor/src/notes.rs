@@ -26,6 +26,12 @@ impl Notes {
         }
     }
 
+    /// So many calls were done before this program began.
+    pub fn calls_done_before(&self, calls: u64) {
+        self.bar.set_position(calls);
+        self.bar.reset_eta();
+    }
+
     /// Prints a line.
     pub fn note(&self, text: &str) {
         if !self.quiet {

@@ -19,13 +19,16 @@ pub fn print(out: &mut impl Write, m: &Measurement, quiet: bool) -> io::Result<(
 }
 
 fn summary(m: &Measurement) -> String {
-    let mut lines = vec![
-        line("system", system(m)),
+    let mut lines = vec![line("system", system(m))];
+    if let Some(calls) = m.resumed_at_call {
+        lines.push(line("resumed", format!("after {calls} calls that were committed before")));
+    }
+    lines.extend([
         line("floor", format!("{:.3} s ({} calls of {} ms)", m.floor_s, m.calls, m.delay_ms)),
         line("overhead", overhead(m)),
         line("calls", calls(m)),
         line("restarts", format!("{}, {} calls sent again", m.restarts, m.retries)),
-    ];
+    ]);
     if m.failure {
         lines.push(line("recovery", recovery(m)));
     }

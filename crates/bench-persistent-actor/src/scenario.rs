@@ -10,6 +10,7 @@ use crate::cli::RunArgs;
 use crate::export::csv::{CsvError, CsvFile};
 use crate::export::{OutputError, OutputFile};
 use crate::faults::{self, KillPlan};
+use crate::run_file::RunParameters;
 use crate::state_dir::{StateDir, StateDirError};
 
 /// The two systems that are compared.
@@ -66,6 +67,8 @@ pub struct Scenario {
     pub kills: Kills,
     /// Seed of all that is random.
     pub seed: u64,
+    /// Whether a run that was interrupted goes on.
+    pub resume: bool,
     /// Whether committed calls are answered from the ledger; off only to test the verification.
     pub dedup: bool,
 }
@@ -76,9 +79,15 @@ impl Scenario {
         chain::num_calls(self.num_actors, self.num_rounds)
     }
 
-    /// The time that the run takes if only the delays take time. Seconds.
-    pub fn floor_s(&self) -> f64 {
-        self.num_calls() as f64 * self.delay_ms as f64 / 1000.0
+    /// The time that so many calls take if only the delays take time. Seconds.
+    pub fn floor_s(&self, calls: u64) -> f64 {
+        calls as f64 * self.delay_ms as f64 / 1000.0
+    }
+
+    /// What tells this run from others.
+    pub fn parameters(&self) -> RunParameters {
+        let &Self { large, num_actors, num_rounds, .. } = self;
+        RunParameters { large, num_actors, num_rounds }
     }
 
     /// Whether actors are killed.
@@ -202,6 +211,7 @@ pub fn scenario(args: &RunArgs) -> Result<Scenario, UsageError> {
             _ => Kills::None,
         },
         seed: args.seed,
+        resume: args.resume,
         dedup: !args.without_dedup,
     })
 }
@@ -248,22 +258,27 @@ fn open_output(flag: &'static str, path: &Path) -> Result<OutputFile, UsageError
 ///
 /// # Errors
 /// [`UsageError::StateDir`]
-pub fn state_dir(args: &RunArgs) -> Result<StateDir, UsageError> {
-    match &args.state_dir {
-        Some(path) => StateDir::keep(path).map_err(|source| UsageError::StateDir {
-            flag: "--state-dir",
-            path: path.clone(),
-            source,
-        }),
-        None => {
-            let root = std::env::temp_dir();
-            StateDir::temporary(&root).map_err(|source| UsageError::StateDir {
-                flag: "TMPDIR",
-                path: root,
-                source,
-            })
-        }
-    }
+pub fn state_dir(args: &RunArgs, scenario: &Scenario) -> Result<StateDir, UsageError> {
+    let Some(path) = &args.state_dir else { return temporary_state_dir() };
+    let open = if scenario.resume { StateDir::resume } else { StateDir::keep };
+    open(path, scenario.parameters()).map_err(|source| UsageError::StateDir {
+        flag: "--state-dir",
+        path: path.clone(),
+        source,
+    })
+}
+
+/// A directory for states that is removed at the end.
+///
+/// # Errors
+/// [`UsageError::StateDir`]
+pub fn temporary_state_dir() -> Result<StateDir, UsageError> {
+    let root = std::env::temp_dir();
+    StateDir::temporary(&root).map_err(|source| UsageError::StateDir {
+        flag: "TMPDIR",
+        path: root,
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -287,7 +302,8 @@ mod tests {
 
     #[test]
     fn the_floor_counts_the_calls_alone() {
-        assert_eq!(parse("--delay-ms=10").unwrap().floor_s(), 3.8);
+        let scenario = parse("--delay-ms=10").unwrap();
+        assert_eq!(scenario.floor_s(scenario.num_calls()), 3.8);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::run_file::{self, RunFileError, RunParameters};
 use rustix::fs::{Access, FlockOperation, access, flock, fstatfs};
 use rustix::io::Errno;
 
@@ -30,6 +31,26 @@ pub enum StateDirError {
     /// The system refused.
     #[error("cannot {0} this directory: {1}; expected a directory that you can write")]
     Io(&'static str, #[source] io::Error),
+    /// A run was begun in it.
+    #[error(
+        "a run was begun in this directory; add --resume to go on with it, or name a new or empty \
+         directory"
+    )]
+    Begun,
+    /// There is no run in it that could be resumed.
+    #[error(transparent)]
+    RunFile(#[from] RunFileError),
+    /// The run in it has other parameters.
+    #[error(
+        "the run in this directory was begun with {begun}, not {given}; a run is resumed with the \
+         parameters with which it began"
+    )]
+    OtherRun {
+        /// As a flag.
+        begun: String,
+        /// As a flag.
+        given: String,
+    },
     /// Something is in it.
     #[error(
         "the directory is not empty (it contains {entry:?}); a run starts from new states: \
@@ -53,19 +74,54 @@ pub struct StateDir {
 }
 
 impl StateDir {
+    /// A new or empty directory that is kept. It says to which run it belongs, so that the run
+    /// can be resumed.
+    ///
+    /// # Errors
+    /// See [`StateDirError`].
+    pub fn keep(path: &Path, run: RunParameters) -> Result<Self, StateDirError> {
+        let dir = Self::empty(path)?;
+        run_file::write(path, run).map_err(|error| StateDirError::Io("write to", error))?;
+        Ok(dir)
+    }
+
+    /// The directory of this run, which was interrupted. Nothing is changed.
+    ///
+    /// # Errors
+    /// See [`StateDirError`].
+    pub fn resume(path: &Path, run: RunParameters) -> Result<Self, StateDirError> {
+        let begun = run_file::read(path)?;
+        let differs = |begun: String, given: String| {
+            if begun == given { Ok(()) } else { Err(StateDirError::OtherRun { begun, given }) }
+        };
+        let size = |run: RunParameters| if run.large { "--large" } else { "small states" };
+        differs(size(begun).to_owned(), size(run).to_owned())?;
+        let actors = |run: RunParameters| format!("--num-actors={}", run.num_actors);
+        differs(actors(begun), actors(run))?;
+        let rounds = |run: RunParameters| format!("--num-rounds={}", run.num_rounds);
+        differs(rounds(begun), rounds(run))?;
+        let directory = File::open(path).map_err(|error| StateDirError::Io("open", error))?;
+        Ok(Self { path: path.to_owned(), directory, temporary: None })
+    }
+
     /// A new or empty directory that is kept.
     ///
     /// # Errors
     /// See [`StateDirError`].
-    pub fn keep(path: &Path) -> Result<Self, StateDirError> {
+    pub fn empty(path: &Path) -> Result<Self, StateDirError> {
         if let Err(error) = fs::DirBuilder::new().mode(MODE).recursive(true).create(path) {
             return Err(StateDirError::Io("make", error));
         }
-        let mut entries = fs::read_dir(path).map_err(|error| StateDirError::Io("read", error))?;
-        if let Some(entry) = entries.next() {
+        if fs::symlink_metadata(path.join(run_file::NAME)).is_ok() {
+            return Err(StateDirError::Begun);
+        }
+        for entry in fs::read_dir(path).map_err(|error| StateDirError::Io("read", error))? {
             let entry = entry.map_err(|error| StateDirError::Io("read", error))?;
-            let entry = entry.file_name().to_string_lossy().into_owned();
-            return Err(StateDirError::NotEmpty { entry });
+            // A run that was killed in its very beginning may leave this.
+            if entry.file_name() != run_file::UNFINISHED {
+                let entry = entry.file_name().to_string_lossy().into_owned();
+                return Err(StateDirError::NotEmpty { entry });
+            }
         }
         access(path, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|error| StateDirError::Io("write to", error.into()))?;
@@ -98,6 +154,11 @@ impl StateDir {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it stays when the run is over.
+    pub fn is_kept(&self) -> bool {
+        self.temporary.is_none()
     }
 
     /// Whether it lies in memory, where nothing survives a power loss.
@@ -184,17 +245,40 @@ mod tests {
     fn a_kept_directory_must_be_empty() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("state");
-        let dir = StateDir::keep(&path).unwrap();
+        let dir = StateDir::empty(&path).unwrap();
         drop(dir);
         assert!(path.exists());
         fs::create_dir(path.join("actor-0")).unwrap();
-        let error = StateDir::keep(&path).unwrap_err();
+        let error = StateDir::empty(&path).unwrap_err();
         assert!(matches!(error, StateDirError::NotEmpty { .. }), "{error}");
+    }
+
+    const RUN: RunParameters = RunParameters { large: false, num_actors: 20, num_rounds: 20 };
+
+    #[test]
+    fn a_run_is_resumed_with_its_own_parameters_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("state");
+        assert!(matches!(StateDir::resume(&path, RUN), Err(StateDirError::RunFile(_))));
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join(run_file::UNFINISHED), "").unwrap();
+        drop(StateDir::keep(&path, RUN).unwrap());
+        assert!(matches!(StateDir::keep(&path, RUN), Err(StateDirError::Begun)));
+        assert!(StateDir::resume(&path, RUN).unwrap().is_kept());
+        for (other, flag) in [
+            (RunParameters { large: true, ..RUN }, "--large"),
+            (RunParameters { num_actors: 7, ..RUN }, "--num-actors=20"),
+            (RunParameters { num_rounds: 7, ..RUN }, "--num-rounds=20"),
+        ] {
+            let error = StateDir::resume(&path, other).unwrap_err().to_string();
+            assert!(error.contains(flag), "{error}");
+        }
+        assert_eq!(run_file::read(&path).unwrap(), RUN);
     }
 
     #[test]
     fn a_file_is_no_state_directory() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(matches!(StateDir::keep(file.path()), Err(StateDirError::Io("make", _))));
+        assert!(matches!(StateDir::empty(file.path()), Err(StateDirError::Io("make", _))));
     }
 }

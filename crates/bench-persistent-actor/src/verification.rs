@@ -79,11 +79,16 @@ struct Explanation {
 
 impl<N: Number> Default for Account<N> {
     fn default() -> Self {
-        Self { first: N::one(), updates: Vec::new(), tally: Tally::default() }
+        Self::from_state(N::one())
     }
 }
 
 impl<N: Number> Account<N> {
+    /// The account of an actor that goes on from this state.
+    pub fn from_state(first: N) -> Self {
+        Self { first, updates: Vec::new(), tally: Tally::default() }
+    }
+
     /// A call with this argument was answered with this state.
     pub fn replied(&mut self, argument: &N, state: &N) {
         if self.state().plus(argument) == *state {

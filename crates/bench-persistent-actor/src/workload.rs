@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use persistent_actor::Durability;
 use persistent_actor::testing::Switches;
-use persistent_actor_runtime::{Error, Node};
+use persistent_actor_runtime::{Error, KillPoint, Node};
 use tokio::task::JoinHandle;
 
 use crate::actors::{LargeActorHandle, SmallActorHandle};
@@ -15,6 +15,7 @@ use crate::member::{Member, Reply};
 use crate::notes::Notes;
 use crate::recorder::{Counts, Recorder};
 use crate::scenario::{Kills, Scenario};
+use crate::start::{Start, examine};
 use crate::state_dir::StateDir;
 use crate::verification::{Account, Tally};
 
@@ -95,32 +96,36 @@ async fn run_members<M: Member>(
         members.push(M::spawn(node, actor_name(actor)).await.map_err(Error::from)?);
     }
     let startup_s = begin.elapsed().as_secs_f64();
-    let rounds = Rounds::run(scenario, &members, notes).await?;
+    let start = Start::of_run(scenario, &members, notes).await?;
+    let rounds = match start.faults.is_clean() {
+        true => Rounds::run(scenario, &members, &start, notes).await?,
+        false => Rounds::none(),
+    };
     let counts = recorder.counts();
-    check_kills(scenario, &counts)?;
-    let mut states = Vec::with_capacity(members.len());
-    for member in &members {
-        states.push(M::examine(&call(member.get_data()).await?));
-    }
-    let verdict = Verdict::of::<M>(scenario, &rounds.seen, &states);
+    check_kills(scenario, &counts, rounds.kills.len() as u64)?;
+    let states = examine(&members).await?;
+    let verdict = Verdict::of::<M>(scenario, &start, &rounds.seen, &states);
     let recoveries = recoveries(&rounds.kills, &counts);
     log_kills(&rounds.kills, &recoveries, notes);
-    Ok(measurement(scenario, rounds, verdict, &counts, recoveries, started_at_s, startup_s))
+    let begin =
+        Begin { started_at_s, startup_s, resumed_at: scenario.resume.then_some(start.calls) };
+    Ok(measurement(scenario, begin, rounds, verdict, &counts, recoveries))
 }
 
 /// A call's reply with the error of the whole engine.
-async fn call<T>(reply: impl Future<Output = Reply<T>>) -> Result<T, RunError> {
+///
+/// # Errors
+/// [`RunError::Engine`]
+pub async fn call<T>(reply: impl Future<Output = Reply<T>>) -> Result<T, RunError> {
     reply.await.map_err(|error| RunError::Engine(Error::from(error)))
 }
 
 /// A kill that was planned must have killed.
-fn check_kills(scenario: &Scenario, counts: &Counts) -> Result<(), RunError> {
+fn check_kills(scenario: &Scenario, counts: &Counts, kills: u64) -> Result<(), RunError> {
     let wanted = match scenario.kills {
-        Kills::None => 0,
-        Kills::Spread(kills) => kills as u64,
         // An actor that is killed again while it restarts dies once.
         Kills::Busy(_) => counts.killed,
-        Kills::AfterCommit(_) => scenario.kill_plan().len() as u64,
+        Kills::None | Kills::Spread(_) | Kills::AfterCommit(_) => kills,
     };
     if counts.died_of_sigkill == wanted {
         return Ok(());
@@ -155,23 +160,40 @@ struct Rounds<N> {
 type KillTasks<N> = Vec<JoinHandle<Result<KillSeen<N>, RunError>>>;
 
 impl<N: Number> Rounds<N> {
-    async fn run<M>(scenario: &Scenario, members: &[M], notes: &Notes) -> Result<Self, RunError>
+    fn none() -> Self {
+        Self { duration: Duration::ZERO, calls: Vec::new(), seen: Vec::new(), kills: Vec::new() }
+    }
+
+    async fn run<M>(
+        scenario: &Scenario,
+        members: &[M],
+        start: &Start<N>,
+        notes: &Notes,
+    ) -> Result<Self, RunError>
     where
         M: Member<Number = N>,
     {
-        let mut plan = scenario.kill_plan().into_iter().peekable();
+        let plan = scenario.kill_plan().into_iter();
+        // Kills of calls that are done have had their turn.
+        let mut plan = plan.filter(|kill| kill.at_call >= start.calls).peekable();
         let mut kills = KillTasks::new();
         let mut calls = Vec::with_capacity(scenario.num_calls() as usize);
         let mut seen = Vec::with_capacity(calls.capacity() + scenario.num_rounds as usize);
         let begin = Instant::now();
-        for number in 0..scenario.num_rounds {
+        let per_round = members.len() as u64 - 1;
+        let first_round = start.calls.checked_div(per_round).unwrap_or(0);
+        for number in first_round..scenario.num_rounds {
             let round = chain::round(number, members.len());
-            let mut current = call(members[round.source].get_data()).await?;
-            seen.push(Seen { actor: round.source, argument: None, state: M::number(&current) });
-            for actor in round.calls {
-                let reached = calls.len() as u64;
+            let reached = start.calls + calls.len() as u64;
+            let done = (reached - number * per_round) as usize;
+            // What travels on is the state of the actor that was called last.
+            let source = done.checked_sub(1).map_or(round.source, |last| round.calls[last]);
+            let mut current = call(members[source].get_data()).await?;
+            seen.push(Seen { actor: source, argument: None, state: M::number(&current) });
+            for &actor in &round.calls[done..] {
+                let reached = start.calls + calls.len() as u64;
                 while let Some(kill) = plan.next_if(|kill| kill.at_call <= reached) {
-                    let call_time = call_time(scenario, begin.elapsed(), reached);
+                    let call_time = call_time(scenario, begin.elapsed(), calls.len() as u64);
                     kills.push(spawn_kill(kill, &members[kill.actor], scenario, call_time));
                 }
                 let argument = Some(M::number(&current));
@@ -210,7 +232,7 @@ fn spawn_kill<M: Member>(
     let member = member.clone();
     let reads = matches!(scenario.kills, Kills::Spread(_));
     if kill.moment == Moment::AfterCommit {
-        member.kill_after_next_commit();
+        member.kill_in_next_call(KillPoint::AfterCommit);
     }
     tokio::spawn(async move {
         let before = read_if(reads, &member).await?;
@@ -251,12 +273,15 @@ struct Verdict {
 impl Verdict {
     fn of<M: Member>(
         scenario: &Scenario,
+        start: &Start<M::Number>,
         seen: &[Seen<M::Number>],
         states: &[Option<M::Number>],
     ) -> Self {
         let right = chain::final_states::<M::Number>(scenario.num_actors, scenario.num_rounds);
         let diverged = states.iter().zip(&right).filter(|(is, right)| is.as_ref() != Some(right));
-        let mut accounts = vec![Account::<M::Number>::default(); scenario.num_actors];
+        let first = |state: &Option<M::Number>| state.clone().unwrap_or_else(M::Number::one);
+        let mut accounts: Vec<_> =
+            start.states.iter().map(|state| Account::from_state(first(state))).collect();
         for Seen { actor, argument, state } in seen {
             match argument {
                 Some(argument) => accounts[*actor].replied(argument, state),
@@ -275,7 +300,7 @@ impl Verdict {
         Self {
             diverged: diverged.count(),
             final_states: states.iter().map(show).collect(),
-            updates: accounts.iter().map(Account::tally).fold(Tally::default(), Tally::plus),
+            updates: accounts.iter().map(Account::tally).fold(start.faults, Tally::plus),
         }
     }
 }
@@ -310,16 +335,23 @@ fn log_kills<N: Number>(kills: &[KillSeen<N>], recoveries: &[Option<f64>], notes
     }
 }
 
+/// How a run began.
+struct Begin {
+    started_at_s: u64,
+    startup_s: f64,
+    resumed_at: Option<u64>,
+}
+
 fn measurement<N: Number>(
     scenario: &Scenario,
+    begin: Begin,
     rounds: Rounds<N>,
     verdict: Verdict,
     counts: &Counts,
     recoveries: Vec<Option<f64>>,
-    started_at_s: u64,
-    startup_s: f64,
 ) -> Measurement {
     let duration_s = rounds.duration.as_secs_f64();
+    let floor_s = scenario.floor_s(rounds.calls.len() as u64);
     let recovered: Vec<f64> = recoveries.iter().copied().flatten().collect();
     let show = |state: Option<N>| state.map(|state| state.to_string());
     let kills = rounds.kills.into_iter().zip(recoveries).map(|(seen, recovery_ms)| KillReport {
@@ -331,7 +363,7 @@ fn measurement<N: Number>(
     });
     Measurement {
         version: env!("CARGO_PKG_VERSION"),
-        started_at_s,
+        started_at_s: begin.started_at_s,
         system: scenario.system,
         durability: scenario.durability,
         large: scenario.large,
@@ -342,9 +374,10 @@ fn measurement<N: Number>(
         seed: scenario.seed,
         optimised: !cfg!(debug_assertions),
         duration_s,
-        floor_s: scenario.floor_s(),
-        overhead_s: duration_s - scenario.floor_s(),
-        startup_s,
+        floor_s,
+        overhead_s: duration_s - floor_s,
+        startup_s: begin.startup_s,
+        resumed_at_call: begin.resumed_at,
         calls: rounds.calls.len() as u64,
         call_us: Distribution::of(rounds.calls.iter().map(|t| t.as_secs_f64() * 1e6).collect()),
         restarts: counts.restarts,
