@@ -5,11 +5,14 @@ use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use persistent_actor::Durability;
 use persistent_actor_runtime::now_ns;
+use rustix::process::Signal;
 
+use crate::chaos::{self, ChaosError, ChaosPlan};
 use crate::cli::{Cli, Command, RunArgs};
 use crate::export::csv::CsvError;
 use crate::export::json;
@@ -37,6 +40,8 @@ enum AppError {
     Plot(#[from] plot::PlotError),
     #[error(transparent)]
     Floors(#[from] floors::FloorsError),
+    #[error(transparent)]
+    Chaos(#[from] ChaosError),
     #[error("the run failed: {0}")]
     Run(#[source] RunError),
     #[error("cannot append to {}: {source}", path.display())]
@@ -68,7 +73,10 @@ impl AppError {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
-        None => run(&cli.run),
+        None => match cli.run.chaos {
+            None => run(&cli.run),
+            Some(seed) => run_chaos(seed, &cli.run),
+        },
         Some(Command::Plot(args)) => plot::draw_all(args).map(|()| 0).map_err(AppError::from),
         Some(Command::Table(args)) => plot::print_table(args).map(|()| 0).map_err(AppError::from),
         Some(Command::Floors(args)) => floors::main(args).map(|()| 0).map_err(AppError::from),
@@ -97,12 +105,36 @@ fn with_causes(error: &dyn StdError) -> String {
     text
 }
 
+/// Kills everything and says what came of it.
+fn run_chaos(seed: u64, args: &RunArgs) -> Result<u8, AppError> {
+    let plan = ChaosPlan::new(seed, args);
+    let mut outputs = scenario::outputs(args)?;
+    let state_dir = scenario::empty_state_dir(args)?;
+    let notes = Arc::new(Notes::new(plan.faults(), "faults", outputs.quiet));
+    warn_of_memory(plan.durability, &state_dir, &notes);
+    let done = until_stopped(false, async {
+        chaos::run(&plan, state_dir.path(), &notes).await.map_err(AppError::Chaos)
+    });
+    notes.end();
+    let found = done?;
+    if let Some(file) = outputs.json.take() {
+        let path = file.path().to_owned();
+        json::write(file, &found).map_err(|source| AppError::Write { path, source })?;
+    }
+    printed(chaos::report::print(&mut io::stdout().lock(), &found, outputs.quiet))?;
+    Ok(if found.exact { 0 } else { FAILED })
+}
+
 /// Runs the benchmark once.
 fn run(args: &RunArgs) -> Result<u8, AppError> {
+    if args.end_with_parent {
+        let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        tied.map_err(|error| AppError::System("end with the parent", error.into()))?;
+    }
     let scenario = scenario::scenario(args)?;
     let mut outputs = scenario::outputs(args)?;
     let state_dir = scenario::state_dir(args, &scenario)?;
-    let notes = Notes::new(scenario.num_calls(), outputs.quiet);
+    let notes = Notes::new(scenario.num_calls(), "calls", outputs.quiet);
     warn(&scenario, args, &state_dir, &notes);
     if !args.all_processors
         && let Err(error) = processor::stay_on_one()
@@ -111,7 +143,9 @@ fn run(args: &RunArgs) -> Result<u8, AppError> {
     }
     let timeline = begin_timeline(&mut outputs)?;
     let recorder = Recorder::new(timeline.as_ref().map(Timeline::events));
-    let measured = run_until_stopped(&scenario, &state_dir, &recorder, &notes);
+    let measured = until_stopped(state_dir.is_kept(), async {
+        workload::run(&scenario, &state_dir, &recorder, &notes).await.map_err(AppError::Run)
+    });
     notes.end();
     recorder.close();
     let measurement = measured?;
@@ -127,15 +161,19 @@ fn warn(scenario: &Scenario, args: &RunArgs, state_dir: &StateDir, notes: &Notes
     if cfg!(debug_assertions) {
         notes.note("note: this is a debug build; its times mean little (use --release)");
     }
-    if scenario.durability == Durability::Power && state_dir.is_in_memory() {
+    warn_of_memory(scenario.durability, state_dir, notes);
+    if scenario.system == System::Default && args.durability != crate::cli::Level::Power {
+        notes.note("note: --durability means nothing without --safe-state");
+    }
+}
+
+fn warn_of_memory(durability: Durability, state_dir: &StateDir, notes: &Notes) {
+    if durability == Durability::Power && state_dir.is_in_memory() {
         notes.note(&format!(
             "warning: {} is in memory: nothing there survives a power loss, and its times are not \
              those of a disk; use --state-dir",
             state_dir.path().display()
         ));
-    }
-    if scenario.system == System::Default && args.durability != crate::cli::Level::Power {
-        notes.note("note: --durability means nothing without --safe-state");
     }
 }
 
@@ -146,13 +184,11 @@ fn begin_timeline(outputs: &mut Outputs) -> Result<Option<Timeline>, AppError> {
     begun.map(Some).map_err(|source| AppError::Write { path, source })
 }
 
-/// Runs the workload; on Ctrl-C and SIGTERM all that was started is ended.
-fn run_until_stopped(
-    scenario: &Scenario,
-    state_dir: &StateDir,
-    recorder: &Recorder,
-    notes: &Notes,
-) -> Result<Measurement, AppError> {
+/// Does the work; on Ctrl-C and SIGTERM all that was started is ended.
+fn until_stopped<T>(
+    resumable: bool,
+    work: impl Future<Output = Result<T, AppError>>,
+) -> Result<T, AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -161,12 +197,10 @@ fn run_until_stopped(
         tokio::select! {
             biased;
             code = signals::stop_requested() => match code {
-                Ok(code) => Err(AppError::Stopped { code, resumable: state_dir.is_kept() }),
+                Ok(code) => Err(AppError::Stopped { code, resumable }),
                 Err(error) => Err(AppError::System("listen for signals", error)),
             },
-            measured = workload::run(scenario, state_dir, recorder, notes) => {
-                measured.map_err(AppError::Run)
-            }
+            done = work => done,
         }
     })
 }
@@ -180,7 +214,12 @@ fn report(measurement: &Measurement, outputs: Outputs, args: &RunArgs) -> Result
         let path = file.path().to_owned();
         json::write(file, measurement).map_err(|source| AppError::Write { path, source })?;
     }
-    match output::print(&mut io::stdout().lock(), measurement, outputs.quiet) {
+    printed(output::print(&mut io::stdout().lock(), measurement, outputs.quiet))
+}
+
+/// Somebody who stops reading our output is no failure.
+fn printed(done: io::Result<()>) -> Result<(), AppError> {
+    match done {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(AppError::System("write to standard output", error))
         }

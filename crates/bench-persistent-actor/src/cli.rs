@@ -14,6 +14,24 @@ pub const MAX_ACTORS: u64 = 10_000;
 /// The most rounds of one run.
 pub const MAX_ROUNDS: u64 = 1_000_000;
 
+/// The most faults of one kind in a chaos run.
+pub const MAX_FAULTS: u64 = 10_000_000;
+
+/// What a chaos run decides for itself.
+const NOT_WITH_CHAOS: [&str; 11] = [
+    "delay_ms",
+    "failure",
+    "large",
+    "num_actors_kill",
+    "num_rounds",
+    "output",
+    "timeline",
+    "resume",
+    "seed",
+    "kill_busy",
+    "kill_after_commit",
+];
+
 /// What persistent actors cost, and what a crash does to them.
 ///
 /// Actors pass a value along a chain and back, each adding it to its own state; the time of all
@@ -58,7 +76,12 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Amount of milliseconds to delay actor method execution.
-    #[arg(long, required = true, allow_negative_numbers = true, value_parser = milliseconds)]
+    #[arg(
+        long,
+        required_unless_present = "chaos",
+        allow_negative_numbers = true,
+        value_parser = milliseconds
+    )]
     pub delay_ms: Option<u64>,
 
     /// Kill actors during execution [default: false].
@@ -135,6 +158,52 @@ pub struct RunArgs {
     )]
     pub seed: u64,
 
+    /// Instead of a measurement, a run full of faults with this seed: workers are killed or
+    /// stopped and superseded, the whole program is killed and resumed, and no update may be lost
+    /// or doubled.
+    #[arg(
+        long,
+        value_name = "SEED",
+        allow_negative_numbers = true,
+        value_parser = seed,
+        conflicts_with_all = NOT_WITH_CHAOS,
+        help_heading = "Chaos run"
+    )]
+    pub chaos: Option<u64>,
+
+    /// How many workers are killed (SIGKILL).
+    #[arg(
+        long,
+        default_value = "200",
+        requires = "chaos",
+        allow_negative_numbers = true,
+        value_parser = faults,
+        help_heading = "Chaos run"
+    )]
+    pub kills: u64,
+
+    /// How many workers are stopped (SIGSTOP), superseded, and woken (SIGCONT) to write again.
+    #[arg(
+        long,
+        default_value = "20",
+        requires = "chaos",
+        allow_negative_numbers = true,
+        value_parser = faults,
+        help_heading = "Chaos run"
+    )]
+    pub zombies: u64,
+
+    /// How often the whole program is killed (SIGKILL) and resumed.
+    #[arg(
+        long,
+        default_value = "5",
+        requires = "chaos",
+        allow_negative_numbers = true,
+        value_parser = faults,
+        help_heading = "Chaos run"
+    )]
+    pub restarts: u64,
+
     /// Kill the actor that is being called, at this many random calls.
     #[arg(long, hide = true, conflicts_with = "failure", value_parser = rounds)]
     pub kill_busy: Option<u64>,
@@ -147,6 +216,10 @@ pub struct RunArgs {
     /// End when the process that started this one ends, however it ends.
     #[arg(long, hide = true)]
     pub end_with_parent: bool,
+
+    /// Let superseded workers answer, to show that the verification notices.
+    #[arg(long, hide = true, requires = "chaos")]
+    pub without_fencing: bool,
 
     /// Run calls again that were committed, to show that the verification notices.
     #[arg(long, hide = true)]
@@ -227,6 +300,10 @@ fn rounds(text: &str) -> Result<u64, String> {
     whole(text, "rounds", 0, MAX_ROUNDS)
 }
 
+fn faults(text: &str) -> Result<u64, String> {
+    whole(text, "faults", 0, MAX_FAULTS)
+}
+
 fn repeats(text: &str) -> Result<u64, String> {
     whole(text, "repeats", 1, 1000)
 }
@@ -274,6 +351,15 @@ mod tests {
         assert!(!run.failure && !run.large && !run.safe_state);
         assert!(run.output.is_none() && run.timeline.is_none());
         assert_eq!(run.durability, Level::Power);
+    }
+
+    #[test]
+    fn a_chaos_run_needs_a_seed_and_no_delay() {
+        let run = Cli::parse_from(["bench", "--chaos=7"]).run;
+        assert_eq!((run.chaos, run.kills, run.zombies, run.restarts), (Some(7), 200, 20, 5));
+        assert!(Cli::try_parse_from(["bench", "--chaos"]).is_err());
+        assert!(Cli::try_parse_from(["bench", "--chaos=7", "--delay-ms=0"]).is_err());
+        assert!(Cli::try_parse_from(["bench", "--delay-ms=0", "--kills=5"]).is_err());
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! The modules are a pipeline: [`cli`] (what was typed) → [`scenario`] (what is meant) →
 //! [`workload`] (runs it on the actors of [`actors`], killed by [`faults`], judged by [`chain`]
 //! and [`verification`]) → [`measurement`] (what was found) → [`export`], [`output`], [`plot`].
-//! [`floors`] measures what the machine allows.
+//! [`chaos`] kills everything and compares with the right answer; [`floors`] measures what the
+//! machine allows.
 
 pub mod actors;
 pub mod app;
 pub mod chain;
+pub mod chaos;
 pub mod cli;
 pub mod export;
 pub mod faults;

@@ -14,21 +14,21 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// For a run of so many calls.
-    pub fn new(calls: u64, quiet: bool) -> Self {
-        Self { bar: progress::bar(calls, quiet), quiet }
+    /// For a run of so many steps of this name (in the plural).
+    pub fn new(steps: u64, unit: &str, quiet: bool) -> Self {
+        Self { bar: progress::bar(steps, unit, quiet), quiet }
     }
 
-    /// One more call is done.
-    pub fn call_done(&self) {
+    /// One more step is done.
+    pub fn step_done(&self) {
         if !self.bar.is_hidden() {
             self.bar.inc(1);
         }
     }
 
-    /// So many calls were done before this program began.
-    pub fn calls_done_before(&self, calls: u64) {
-        self.bar.set_position(calls);
+    /// So many steps were done before this program began.
+    pub fn steps_done_before(&self, steps: u64) {
+        self.bar.set_position(steps);
         self.bar.reset_eta();
     }
 

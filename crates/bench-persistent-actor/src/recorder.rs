@@ -16,6 +16,8 @@ pub struct Counts {
     pub restarts: u64,
     /// Calls that were sent again.
     pub retries: u64,
+    /// Calls that were answered from the record of an earlier attempt.
+    pub replays: u64,
     /// Processes that this run killed.
     pub killed: u64,
     /// Processes that died of SIGKILL.
@@ -93,7 +95,10 @@ impl Counts {
                 self.killed += 1;
                 self.await_reply(actor, incarnation, at_ns);
             }
-            EventKind::CallFinished { .. } => self.replied(actor, incarnation, at_ns),
+            EventKind::CallFinished { replayed, .. } => {
+                self.replays += u64::from(*replayed);
+                self.replied(actor, incarnation, at_ns);
+            }
             _ => {}
         }
     }

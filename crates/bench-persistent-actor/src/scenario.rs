@@ -268,6 +268,19 @@ pub fn state_dir(args: &RunArgs, scenario: &Scenario) -> Result<StateDir, UsageE
     })
 }
 
+/// A directory for the states of a chaos run.
+///
+/// # Errors
+/// [`UsageError::StateDir`]
+pub fn empty_state_dir(args: &RunArgs) -> Result<StateDir, UsageError> {
+    let Some(path) = &args.state_dir else { return temporary_state_dir() };
+    StateDir::empty(path).map_err(|source| UsageError::StateDir {
+        flag: "--state-dir",
+        path: path.clone(),
+        source,
+    })
+}
+
 /// A directory for states that is removed at the end.
 ///
 /// # Errors

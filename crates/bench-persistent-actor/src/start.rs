@@ -67,7 +67,7 @@ impl<N: Number> Start<N> {
         let (done, all) = (self.calls, scenario.num_calls());
         if self.faults.is_clean() {
             notes.note(&format!("resumed: {done} of {all} calls are done, their states are right"));
-            notes.calls_done_before(done);
+            notes.steps_done_before(done);
         } else {
             notes.note(&format!(
                 "the states are not those of the run's first calls, for any number of them (the \

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use persistent_actor::Durability;
 use persistent_actor::testing::Switches;
-use persistent_actor_runtime::{Error, KillPoint, Node};
+use persistent_actor_runtime::{Error, KillPoint, Node, SupersedeError};
 use tokio::task::JoinHandle;
 
 use crate::actors::{LargeActorHandle, SmallActorHandle};
@@ -35,6 +35,15 @@ pub enum RunError {
         wanted: u64,
         /// How many processes died of it.
         died: u64,
+    },
+    /// A worker could not be stopped or woken.
+    #[error(transparent)]
+    Supersede(#[from] SupersedeError),
+    /// Something that must come to its end did not.
+    #[error("a call was not answered within {after:?}")]
+    Hangs {
+        /// How long it was waited for.
+        after: Duration,
     },
     /// A task of this program died.
     #[error("a kill was not carried out: {0}")]
@@ -79,7 +88,7 @@ fn open_node(
 }
 
 /// The name of an actor in states, events and timelines.
-fn actor_name(actor: usize) -> String {
+pub(crate) fn actor_name(actor: usize) -> String {
     format!("actor-{actor}")
 }
 
@@ -201,7 +210,7 @@ impl<N: Number> Rounds<N> {
                 current = call(members[actor].process(scenario.delay_ms, current)).await?;
                 calls.push(sent.elapsed());
                 seen.push(Seen { actor, argument, state: M::number(&current) });
-                notes.call_done();
+                notes.step_done();
             }
         }
         // A run without calls has its kills all the same.
@@ -253,7 +262,7 @@ async fn read_if<M: Member>(wanted: bool, member: &M) -> Result<Option<M::Number
 }
 
 /// Waits precisely: the last part by looking at the clock between other tasks.
-async fn wait(delay: Duration) {
+pub(crate) async fn wait(delay: Duration) {
     let end = Instant::now() + delay;
     if let Some(coarse) = delay.checked_sub(TIMER_TICK) {
         tokio::time::sleep(coarse).await;

@@ -2,15 +2,17 @@
 
 use std::io::{self, Write};
 
-use crate::export::OutputFile;
-use crate::measurement::Measurement;
+use serde::Serialize;
 
-/// Writes the measurement as one JSON object, indented; the fields are those of [`Measurement`].
+use crate::export::OutputFile;
+
+/// Writes what was found as one JSON object, indented; the fields are those of
+/// [`Measurement`](crate::measurement::Measurement) or [`Report`](crate::chaos::report::Report).
 ///
 /// # Errors
 /// What the system said.
-pub fn write(file: OutputFile, measurement: &Measurement) -> io::Result<()> {
-    let mut text = serde_json::to_string_pretty(measurement)?;
+pub fn write(file: OutputFile, found: &impl Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_string_pretty(found)?;
     text.push('\n');
     file.begin()?.write_all(text.as_bytes())
 }

@@ -1,0 +1,231 @@
+//! The whole benchmark as a child process: killed at random instants, and resumed.
+//!
+//! What a kill of the program leaves is what the machine makes of it: its workers are killed by
+//! the kernel a moment later, each for itself, while the next program is already starting. The
+//! driver does not wait for them.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use persistent_actor::{Durability, Integer};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::chain;
+use crate::chaos::report::Report;
+use crate::chaos::{ChaosError, ChaosPlan};
+use crate::notes::Notes;
+use crate::run_file;
+use crate::workload::wait;
+
+/// The executable of this process, even if its file was replaced since.
+const THIS_EXECUTABLE: &str = "/proc/self/exe";
+
+/// How often one run is killed at most before it may come to its end.
+const MAX_KILLS_OF_ONE_RUN: u64 = 10;
+
+/// A run that is killed this late at the latest; the time includes its start.
+const LIFE_OF_SMALL: Duration = Duration::from_millis(120);
+const LIFE_OF_LARGE: Duration = Duration::from_millis(400);
+
+/// How long a run may take that nobody kills.
+const LIVENESS: Duration = Duration::from_secs(300);
+
+/// How often a child is looked at. A signal handler would be exact, and would reap the workers of
+/// the other scenes, too.
+const POLL: Duration = Duration::from_millis(2);
+
+/// One benchmark that is to end with the right state.
+struct Program {
+    dir: PathBuf,
+    large: bool,
+    num_actors: usize,
+    num_rounds: u64,
+}
+
+/// A child that does not outlive this value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only if it is gone and waited for already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Kills programs until the plan is fulfilled, and adds what came of it to `report`.
+///
+/// # Errors
+/// See [`ChaosError`].
+pub async fn run(
+    plan: &ChaosPlan,
+    dir: &Path,
+    notes: &Notes,
+    report: &mut Report,
+) -> Result<(), ChaosError> {
+    let mut random = plan.random(1);
+    let each = plan.restarts.div_ceil(2).min(MAX_KILLS_OF_ONE_RUN);
+    let mut number = 0;
+    while report.program_kills < plan.restarts {
+        let large = number % 2 == 1;
+        let program = Program {
+            dir: dir.join(format!("program-{number}")),
+            large,
+            num_actors: if large { plan.num_actors.min(4) } else { plan.num_actors },
+            num_rounds: if large { 40 } else { 200 },
+        };
+        let kills = each.min(plan.restarts - report.program_kills);
+        if !program.run(plan, kills, &mut random, notes, report).await? {
+            return Ok(());
+        }
+        number += 1;
+    }
+    Ok(())
+}
+
+impl Program {
+    /// Kills the program up to `kills` times, then lets it come to its end. `false` if it failed.
+    async fn run(
+        &self,
+        plan: &ChaosPlan,
+        kills: u64,
+        random: &mut StdRng,
+        notes: &Notes,
+        report: &mut Report,
+    ) -> Result<bool, ChaosError> {
+        make_dir(&self.dir)?;
+        let life = if self.large { LIFE_OF_LARGE } else { LIFE_OF_SMALL };
+        for _ in 0..kills {
+            let mut child = self.start(plan)?;
+            wait(life.mul_f64(random.random())).await;
+            let killed = child.0.kill().and_then(|()| child.0.wait());
+            let status = killed.map_err(|source| self.error("wait for a program in", source))?;
+            // It may have come to its end before.
+            if status.signal().is_none() {
+                return self.ended(&mut child, status, report);
+            }
+            report.program_kills += 1;
+            notes.step_done();
+        }
+        let mut child = self.start(plan)?;
+        let end = Instant::now() + LIVENESS;
+        while Instant::now() < end {
+            let looked = child.0.try_wait();
+            let status = looked.map_err(|source| self.error("wait for a program in", source))?;
+            if let Some(status) = status {
+                return self.ended(&mut child, status, report);
+            }
+            sleep(POLL).await;
+        }
+        report.failures.push(format!("{}: a run did not end in {LIVENESS:?}", self.name()));
+        Ok(false)
+    }
+
+    fn start(&self, plan: &ChaosPlan) -> Result<Running, ChaosError> {
+        let state_dir = self.dir.join("state");
+        let mut command = Command::new(THIS_EXECUTABLE);
+        command
+            .args(["--delay-ms=0", "--safe-state", "--quiet", "--end-with-parent"])
+            .arg(format!("--num-actors={}", self.num_actors))
+            .arg(format!("--num-rounds={}", self.num_rounds))
+            .arg(match plan.durability {
+                Durability::Process => "--durability=process",
+                _ => "--durability=power",
+            })
+            .arg("--json")
+            .arg(self.result())
+            .arg("--state-dir")
+            .arg(&state_dir);
+        if self.large {
+            command.arg("--large");
+        }
+        if !plan.switches.dedup {
+            command.arg("--without-dedup");
+        }
+        // Whether the run had begun when it was killed.
+        if state_dir.join(run_file::NAME).exists() {
+            command.arg("--resume");
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // Ctrl-C is our business, not the child's.
+        command.process_group(0);
+        command.spawn().map(Running).map_err(ChaosError::Start)
+    }
+
+    /// Judges a run that ended by itself.
+    fn ended(
+        &self,
+        child: &mut Running,
+        status: ExitStatus,
+        report: &mut Report,
+    ) -> Result<bool, ChaosError> {
+        let mut said = String::new();
+        if let Some(stderr) = &mut child.0.stderr {
+            // What cannot be read is missing from a message, no more.
+            let _ = stderr.read_to_string(&mut said);
+        }
+        let text = fs::read(self.result()).unwrap_or_default();
+        let result: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let count = |field: &str| result["updates"][field].as_u64().unwrap_or_default();
+        report.updates.lost += count("lost");
+        report.updates.doubled += count("doubled");
+        report.updates.unexplained += count("unexplained");
+        if !status.success() || result["verified"] != true {
+            let said = said.trim();
+            report.failures.push(format!("{} ended with {status}: {said}", self.name()));
+            return Ok(false);
+        }
+        let diverged = self.diverged(&result);
+        report.diverged += diverged;
+        report.calls += chain::num_calls(self.num_actors, self.num_rounds);
+        report.programs_completed += 1;
+        fs::remove_dir_all(&self.dir).map_err(|source| self.error("remove", source))?;
+        Ok(diverged == 0)
+    }
+
+    /// How many of the final states that the program printed are not the right ones.
+    fn diverged(&self, result: &Value) -> u64 {
+        let (actors, rounds) = (self.num_actors, self.num_rounds);
+        let right: Vec<String> = match self.large {
+            true => chain::final_states::<u8>(actors, rounds).iter().map(u8::to_string).collect(),
+            false => chain::final_states::<Integer>(actors, rounds)
+                .iter()
+                .map(Integer::to_string)
+                .collect(),
+        };
+        let found = result["final_states"].as_array().map_or(&[][..], Vec::as_slice);
+        let same = |(right, found): &(&String, &Value)| found.as_str() == Some(right.as_str());
+        let same = right.iter().zip(found).filter(same).count();
+        (right.len() - same) as u64
+    }
+
+    fn result(&self) -> PathBuf {
+        self.dir.join("result.json")
+    }
+
+    fn name(&self) -> String {
+        let size = if self.large { "large" } else { "small" };
+        format!("{}, {size} states", self.dir.file_name().unwrap_or_default().display())
+    }
+
+    fn error(&self, operation: &'static str, source: std::io::Error) -> ChaosError {
+        ChaosError::Io { operation, path: self.dir.clone(), source }
+    }
+}
+
+/// Makes a directory that is private to the user.
+fn make_dir(path: &Path) -> Result<(), ChaosError> {
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(path)
+        .map_err(|source| ChaosError::Io { operation: "make", path: path.to_owned(), source })
+}

@@ -1,0 +1,427 @@
+//! Chains of actors at work while their workers are killed, or stopped and superseded.
+//!
+//! # Zombies
+//! The local engine starts a worker only when the one before is dead, so it has no zombies of its
+//! own. They come from elsewhere: another machine that takes over, another program. Here they are
+//! made by a hook of the engine: a worker is stopped by SIGSTOP at a random instant of a call, and
+//! its successor is started beside it on the same state, as another machine would. When the
+//! successor has answered, the zombie gets one more call, so that it has something to commit in
+//! any case, and SIGCONT. It must end by telling that it is fenced. If it answers instead, an
+//! acknowledged update is lost.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use persistent_actor_runtime::{Error, KillPoint, Node, ZombieEnd};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::chain;
+use crate::chaos::ChaosPlan;
+use crate::chaos::report::{Kills, Report, Zombies};
+use crate::member::Member;
+use crate::notes::Notes;
+use crate::recorder::Recorder;
+use crate::verification::{Account, Tally};
+use crate::workload::{RunError, actor_name, call, wait};
+
+/// When faults stop, calls must finish: a call that takes longer is a failure.
+const LIVENESS: Duration = Duration::from_secs(60);
+
+/// How many calls of 100 meet a fault while there are faults left.
+const FAULTS_PERCENT: u32 = 80;
+
+/// One kind of actors under faults.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene {
+    /// The name of its directory.
+    pub name: &'static str,
+    /// How many chains work at once.
+    pub chains: usize,
+    /// How many actors each has.
+    pub num_actors: usize,
+    /// How many workers are killed, in all chains.
+    pub kills: u64,
+    /// How many workers are stopped and superseded, in all chains.
+    pub zombies: u64,
+}
+
+/// What happens to the actor that is called.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    /// SIGKILL after this part of a call's time; then, if there is a second number, again after
+    /// this part of a recovery's time.
+    Kill(f64, Option<f64>),
+    /// SIGKILL at this point of the call.
+    KillAt(KillPoint),
+    /// SIGSTOP after this part of a call's time.
+    Zombie(f64),
+}
+
+/// Runs the scene in a directory of its own under `dir` and adds what it found to `report`.
+pub async fn run<M: Member>(
+    plan: &ChaosPlan,
+    scene: &Scene,
+    dir: &Path,
+    notes: &Arc<Notes>,
+    report: &mut Report,
+) {
+    if scene.kills + scene.zombies == 0 {
+        return;
+    }
+    let recorder = Recorder::default();
+    let found = run_chains::<M>(plan, scene, dir, notes, &recorder).await;
+    let counts = recorder.counts();
+    report.retries += counts.retries;
+    report.replays += counts.replays;
+    match found {
+        Ok(found) => {
+            let killed = found.kills.total();
+            if killed != counts.died_of_sigkill {
+                let died = counts.died_of_sigkill;
+                let failure = format!("{killed} workers were killed, {died} died of SIGKILL");
+                report.failures.push(format!("{}: {failure}", scene.name));
+            }
+            found.add_to(report);
+        }
+        Err(error) => report.failures.push(format!("{}: {error}", scene.name)),
+    }
+}
+
+async fn run_chains<M: Member>(
+    plan: &ChaosPlan,
+    scene: &Scene,
+    dir: &Path,
+    notes: &Arc<Notes>,
+    recorder: &Recorder,
+) -> Result<Found, RunError> {
+    let observer = recorder.clone();
+    let node = Node::builder()
+        .durability(plan.durability)
+        .switches(plan.switches)
+        .on_event(move |event| observer.observe(event))
+        .open(dir.join(scene.name))
+        .map_err(Error::from)?;
+    let mut chains = JoinSet::new();
+    for number in 0..scene.chains {
+        let mut members = Vec::with_capacity(scene.num_actors);
+        for actor in 0..scene.num_actors {
+            let name = format!("chain-{number}-{}", actor_name(actor));
+            members.push(M::spawn(&node, name).await.map_err(Error::from)?);
+        }
+        let part = format!("{}/{number}", scene.name);
+        let chain = Chain {
+            faults: Faults {
+                random: plan.random(part.bytes().fold(7, |hash, byte| hash * 31 + u64::from(byte))),
+                kills: share(scene.kills, scene.chains, number),
+                zombies: share(scene.zombies, scene.chains, number),
+            },
+            accounts: vec![Account::default(); members.len()],
+            members,
+            call_time: Duration::from_micros(200),
+            recovery_time: Duration::from_millis(4),
+            found: Found::default(),
+            notes: notes.clone(),
+        };
+        chains.spawn(chain.run());
+    }
+    let mut all = Found::default();
+    while let Some(found) = chains.join_next().await {
+        all.add(found??);
+    }
+    node.shutdown().await;
+    Ok(all)
+}
+
+/// The part of `all` that falls to one of several.
+fn share(all: u64, parts: usize, number: usize) -> u64 {
+    let (parts, number) = (parts as u64, number as u64);
+    all / parts + u64::from(number < all % parts)
+}
+
+/// What was found so far.
+#[derive(Clone, Debug, Default)]
+struct Found {
+    calls: u64,
+    kills: Kills,
+    zombies: Zombies,
+    updates: Tally,
+    diverged: u64,
+    failures: Vec<String>,
+}
+
+impl Found {
+    fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.kills.in_call += other.kills.in_call;
+        self.kills.at_point += other.kills.at_point;
+        self.kills.between_commit_and_reply += other.kills.between_commit_and_reply;
+        self.kills.while_starting += other.kills.while_starting;
+        self.zombies.fenced += other.zombies.fenced;
+        self.zombies.not_fenced += other.zombies.not_fenced;
+        self.updates = self.updates.plus(other.updates);
+        self.diverged += other.diverged;
+        self.failures.extend(other.failures);
+    }
+
+    fn add_to(self, report: &mut Report) {
+        let before = Self {
+            calls: report.calls,
+            kills: report.kills,
+            zombies: report.zombies,
+            updates: report.updates,
+            diverged: report.diverged,
+            failures: std::mem::take(&mut report.failures),
+        };
+        let mut all = before;
+        all.add(self);
+        let Self { calls, kills, zombies, updates, diverged, failures } = all;
+        (report.calls, report.kills, report.zombies) = (calls, kills, zombies);
+        (report.updates, report.diverged, report.failures) = (updates, diverged, failures);
+    }
+}
+
+/// The faults that one chain still has to meet.
+struct Faults {
+    random: StdRng,
+    kills: u64,
+    zombies: u64,
+}
+
+impl Faults {
+    fn left(&self) -> u64 {
+        self.kills + self.zombies
+    }
+
+    /// What happens to the next call.
+    fn next(&mut self) -> Fault {
+        if self.left() == 0 || !self.random.random_ratio(FAULTS_PERCENT, 100) {
+            return Fault::None;
+        }
+        // A little beyond the call's end: between two calls, too.
+        let instant = self.random.random_range(0.0..1.3);
+        if self.random.random_range(0..self.left()) < self.zombies {
+            self.zombies -= 1;
+            return Fault::Zombie(instant);
+        }
+        self.kills -= 1;
+        match self.random.random_range(0..10) {
+            0..3 => Fault::KillAt(self.point()),
+            3..6 if self.kills > 0 => {
+                self.kills -= 1;
+                Fault::Kill(instant, Some(self.random.random()))
+            }
+            _ => Fault::Kill(instant, None),
+        }
+    }
+
+    fn point(&mut self) -> KillPoint {
+        match self.random.random_range(0..4) {
+            0 => KillPoint::BeforeRun,
+            1 => KillPoint::BeforeCommit,
+            _ => KillPoint::AfterCommit,
+        }
+    }
+}
+
+/// One chain at work.
+struct Chain<M: Member> {
+    members: Vec<M>,
+    accounts: Vec<Account<M::Number>>,
+    faults: Faults,
+    /// How long a call takes that meets no fault, as far as is known.
+    call_time: Duration,
+    /// How long a killed actor takes to answer, as far as is known.
+    recovery_time: Duration,
+    found: Found,
+    notes: Arc<Notes>,
+}
+
+impl<M: Member> Chain<M> {
+    /// Runs whole rounds until there are no faults left, and compares what the actors have come
+    /// to.
+    async fn run(mut self) -> Result<Found, RunError> {
+        let mut number = 0;
+        // A single actor is never called; no fault could come.
+        while self.faults.left() > 0 && self.members.len() > 1 {
+            let round = chain::round(number, self.members.len());
+            let mut current = self.read(round.source).await?;
+            for actor in round.calls {
+                current = self.call(actor, current).await?;
+            }
+            number += 1;
+        }
+        for actor in 0..self.members.len() {
+            let state = self.read(actor).await?;
+            let right = chain::final_states::<M::Number>(self.members.len(), number);
+            self.found.diverged += u64::from(M::examine(&state).as_ref() != Some(&right[actor]));
+        }
+        let tallies = self.accounts.iter().map(Account::tally);
+        self.found.updates = tallies.fold(self.found.updates, Tally::plus);
+        Ok(self.found)
+    }
+
+    async fn read(&mut self, actor: usize) -> Result<M::Value, RunError> {
+        let state = in_time(call(self.members[actor].get_data())).await?;
+        self.accounts[actor].read(&M::number(&state));
+        Ok(state)
+    }
+
+    /// One call of the chain, with the fault that is its due.
+    async fn call(&mut self, actor: usize, argument: M::Value) -> Result<M::Value, RunError> {
+        let member = self.members[actor].clone();
+        let begin = Instant::now();
+        let fault = self.faults.next();
+        let work = call(member.process(0, argument.clone()));
+        let reply = match fault {
+            Fault::None => {
+                let reply = in_time(work).await?;
+                self.call_time = average(self.call_time, begin.elapsed());
+                reply
+            }
+            Fault::Kill(instant, again) => {
+                let instant = self.call_time.mul_f64(instant);
+                let again = again.map(|part| self.recovery_time.mul_f64(part));
+                let (reply, killed) =
+                    tokio::join!(in_time(work), in_time(kill(&member, instant, again)));
+                killed?;
+                self.found.kills.in_call += 1;
+                self.found.kills.while_starting += u64::from(again.is_some());
+                reply?
+            }
+            Fault::KillAt(point) => {
+                member.kill_in_next_call(point);
+                let reply = in_time(work).await?;
+                self.recovery_time = average(self.recovery_time, begin.elapsed());
+                self.found.kills.at_point += 1;
+                self.found.kills.between_commit_and_reply +=
+                    u64::from(point == KillPoint::AfterCommit);
+                reply
+            }
+            Fault::Zombie(instant) => {
+                let instant = self.call_time.mul_f64(instant);
+                self.call_of_zombie(&member, argument.clone(), instant).await?
+            }
+        };
+        self.found.calls += 1;
+        self.accounts[actor].replied(&M::number(&argument), &M::number(&reply));
+        self.count_fault(fault);
+        Ok(reply)
+    }
+
+    /// A call during which the worker is stopped and superseded; afterwards it is woken.
+    async fn call_of_zombie(
+        &mut self,
+        member: &M,
+        argument: M::Value,
+        instant: Duration,
+    ) -> Result<M::Value, RunError> {
+        let work = call(member.process(0, argument.clone()));
+        let stop = async {
+            wait(instant).await;
+            Ok(member.supersede().await?)
+        };
+        let (reply, zombie) = tokio::join!(in_time(work), in_time(stop));
+        let (reply, zombie) = (reply?, zombie?);
+        // The reply may still be that of the zombie. This one is its successor's: it has opened
+        // the state, and serves.
+        let state = in_time(call(member.get_data())).await?;
+        if M::number(&state) != M::number(&reply) {
+            let failure = "a successor did not have the state that its predecessor had answered";
+            self.found.failures.push(failure.to_owned());
+        }
+        match in_time(async { Ok(M::wake(zombie, argument).await?) }).await? {
+            ZombieEnd::Fenced => self.found.zombies.fenced += 1,
+            ZombieEnd::Answered => {
+                self.found.zombies.not_fenced += 1;
+                // What it has answered is not in the state of its successor.
+                self.found.updates.lost += 1;
+            }
+            ZombieEnd::Other(exit) => {
+                self.found.failures.push(format!("a woken worker ended with {exit}"));
+            }
+        }
+        Ok(reply)
+    }
+
+    fn count_fault(&self, fault: Fault) {
+        let faults = match fault {
+            Fault::None => 0,
+            Fault::Kill(_, Some(_)) => 2,
+            _ => 1,
+        };
+        for _ in 0..faults {
+            self.notes.step_done();
+        }
+    }
+}
+
+/// Kills after a while, and once more while the next process starts.
+async fn kill<M: Member>(
+    member: &M,
+    instant: Duration,
+    again: Option<Duration>,
+) -> Result<(), RunError> {
+    wait(instant).await;
+    call(member.kill()).await?;
+    if let Some(delay) = again {
+        wait(delay).await;
+        call(member.kill()).await?;
+    }
+    Ok(())
+}
+
+/// What must come to its end.
+async fn in_time<T>(work: impl Future<Output = Result<T, RunError>>) -> Result<T, RunError> {
+    timeout(LIVENESS, work).await.unwrap_or(Err(RunError::Hangs { after: LIVENESS }))
+}
+
+/// A running average that follows changes within some calls.
+fn average(before: Duration, now: Duration) -> Duration {
+    (before * 7 + now) / 8
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn faults(seed: u64) -> Vec<Fault> {
+        let random = StdRng::seed_from_u64(seed);
+        let mut faults = Faults { random, kills: 100, zombies: 10 };
+        let mut all = Vec::new();
+        while faults.left() > 0 {
+            all.push(faults.next());
+        }
+        all
+    }
+
+    #[test]
+    fn the_seed_decides_the_faults_and_there_are_as_many_as_were_asked_for() {
+        assert_eq!(faults(5), faults(5));
+        assert_ne!(faults(5), faults(6));
+        let mut kills = 0;
+        let mut zombies = 0;
+        for fault in faults(7) {
+            match fault {
+                Fault::None => {}
+                Fault::Kill(_, again) => kills += 1 + u64::from(again.is_some()),
+                Fault::KillAt(_) => kills += 1,
+                Fault::Zombie(_) => zombies += 1,
+            }
+        }
+        assert_eq!((kills, zombies), (100, 10));
+    }
+
+    #[test]
+    fn the_shares_of_all_chains_are_the_whole() {
+        for all in [0, 1, 7, 200] {
+            assert_eq!((0..4).map(|number| share(all, 4, number)).sum::<u64>(), all);
+        }
+    }
+}
