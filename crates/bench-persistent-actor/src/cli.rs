@@ -46,6 +46,9 @@ const NOT_WITH_CHAOS: [&str; 11] = [
     args_override_self = true,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
+    override_usage = "bench-persistent-actor [OPTIONS] --delay-ms <DELAY_MS>\n       \
+                      bench-persistent-actor [OPTIONS] --chaos <SEED>\n       \
+                      bench-persistent-actor <COMMAND>",
     after_help = "Exit codes: 0 done; 1 the state is wrong although it was to be kept safe, or the \
                   run failed; 2 wrong usage."
 )]
@@ -176,6 +179,7 @@ pub struct RunArgs {
         long,
         default_value = "200",
         requires = "chaos",
+        conflicts_with = "delay_ms",
         allow_negative_numbers = true,
         value_parser = faults,
         help_heading = "Chaos run"
@@ -187,6 +191,7 @@ pub struct RunArgs {
         long,
         default_value = "20",
         requires = "chaos",
+        conflicts_with = "delay_ms",
         allow_negative_numbers = true,
         value_parser = faults,
         help_heading = "Chaos run"
@@ -198,6 +203,7 @@ pub struct RunArgs {
         long,
         default_value = "5",
         requires = "chaos",
+        conflicts_with = "delay_ms",
         allow_negative_numbers = true,
         value_parser = faults,
         help_heading = "Chaos run"
@@ -218,7 +224,7 @@ pub struct RunArgs {
     pub end_with_parent: bool,
 
     /// Let superseded workers answer, to show that the verification notices.
-    #[arg(long, hide = true, requires = "chaos")]
+    #[arg(long, hide = true, requires = "chaos", conflicts_with = "delay_ms")]
     pub without_fencing: bool,
 
     /// Run calls again that were committed, to show that the verification notices.

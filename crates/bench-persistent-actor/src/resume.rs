@@ -28,7 +28,8 @@ use crate::verification::Tally;
 ///
 /// # Errors
 /// The counts are not those of the chain's first calls, for any number of them: how many calls
-/// are lost and doubled, measured against the number of calls that fits best.
+/// are lost and doubled, measured against the number of calls that fits best; among equals, the
+/// highest.
 pub fn position(num_actors: usize, num_rounds: u64, applied: &[u64]) -> Result<u64, Tally> {
     let total = chain::num_calls(num_actors, num_rounds);
     let sum = applied.iter().fold(0u64, |sum, &calls| sum.saturating_add(calls));
@@ -43,7 +44,7 @@ pub fn position(num_actors: usize, num_rounds: u64, applied: &[u64]) -> Result<u
     for calls in first..=last {
         let found = compare(&chain::calls_of_each(num_actors, calls), applied);
         let faults = |tally: &Tally| tally.lost.saturating_add(tally.doubled);
-        if best.is_none_or(|best| faults(&found) < faults(&best)) {
+        if best.is_none_or(|best| faults(&found) <= faults(&best)) {
             best = Some(found);
         }
     }

@@ -58,6 +58,21 @@ const BAD_INPUT: &[&[&str]] = &[
     &["--delay-ms=0", "--safe-state", "--state-dir=foreign.csv"],
     &["--delay-ms=0", "--safe-state", "--state-dir=full"],
     &["--delay-ms=0", "--safe-state", "--state-dir=/proc/none"],
+    &["--delay-ms=0", "--resume"],
+    &["--delay-ms=0", "--safe-state", "--resume", "--state-dir=missing"],
+    &["--delay-ms=0", "--safe-state", "--resume", "--state-dir=full"],
+    &["--delay-ms=0", "--safe-state", "--resume", "--state-dir=damaged"],
+    &["--delay-ms=0", "--resume", "--state-dir=missing"],
+    &["--delay-ms=0", "--safe-state", "--resume", "--state-dir=full", "--output=out.csv"],
+    &["--chaos"],
+    &["--chaos=x"],
+    &["--chaos=1", "--delay-ms=0"],
+    &["--chaos=1", "--large"],
+    &["--chaos=1", "--kills=-1"],
+    &["--chaos=1", "--zombies=many"],
+    &["--chaos=1", "--state-dir=full"],
+    &["--kills=5"],
+    &["--delay-ms=0", "--kills=5"],
     &["plot"],
     &["plot", "missing.csv"],
     &["plot", "foreign.csv"],
@@ -81,6 +96,8 @@ fn every_bad_input_is_named_with_what_would_be_accepted() {
         std::fs::write(bench.path(name), content).unwrap();
     }
     std::fs::create_dir_all(bench.path("full/actor-0")).unwrap();
+    std::fs::create_dir(bench.path("damaged")).unwrap();
+    std::fs::write(bench.path("damaged/run.json"), "{").unwrap();
     let mut text = String::new();
     for args in BAD_INPUT {
         let output = bench.run(args);
@@ -136,5 +153,5 @@ fn the_state_dir_is_kept_and_refused_for_another_run() {
     assert!(bench.path("states").read_dir().unwrap().count() > 0);
     let output = bench.run(&args);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("--state-dir=states: the directory is not empty"));
+    assert!(stderr(&output).contains("--state-dir=states: a run was begun in this directory"));
 }
