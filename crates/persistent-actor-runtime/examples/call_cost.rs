@@ -1,6 +1,6 @@
 //! What a call costs, beside the floors of this machine, measured in the same run.
 //!
-//! `cargo run --release --example call_cost`
+//! `cargo run --release --example call_cost [recovery]`
 //!
 //! - small call: a counter; its floor is the round trip of 64 bytes between two processes over a
 //!   Unix socket pair, both ends blocking; with `power`, that and one `fdatasync` of a
@@ -8,7 +8,7 @@
 //! - large call: 10 MiB are added to the state of one actor after the other and returned; its
 //!   floor is the same addition into other memory, cold in the cache, in one process, and reading
 //!   the result once;
-//! - kill to next reply: SIGKILL from outside, then a call.
+//! - kill to next reply: SIGKILL from outside, then a call (`recovery`: only this).
 //!
 //! Medians of each; the ratio is to the floor in the same block.
 
@@ -83,8 +83,10 @@ fn main() -> Result<()> {
         return echo();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(small())?;
-    runtime.block_on(large())?;
+    if std::env::args().nth(1).as_deref() != Some("recovery") {
+        runtime.block_on(small())?;
+        runtime.block_on(large())?;
+    }
     runtime.block_on(recovery())
 }
 
@@ -137,25 +139,27 @@ async fn large() -> Result<()> {
 }
 
 async fn recovery() -> Result<()> {
-    let root = tempfile::tempdir()?;
-    let node = Node::open(root.path())?;
-    let counter = node.actor::<Counter>("counter").spawn().await?;
-    let block = node.actor::<Block>("block").spawn().await?;
-    let ones = Bytes::build(LARGE, |out| out.fill(1));
-    let (mut small, mut large) = (Vec::new(), Vec::new());
-    for _ in 0..KILLS {
-        let start = Instant::now();
-        counter.kill().await?;
-        counter.increment(1).await?;
-        small.push(start.elapsed());
-        block.add(ones.clone()).await?;
-        let start = Instant::now();
-        block.kill().await?;
-        block.add(ones.clone()).await?;
-        large.push(start.elapsed());
+    for durability in [Durability::Process, Durability::Power] {
+        let root = tempfile::tempdir()?;
+        let node = Node::builder().durability(durability).open(root.path())?;
+        let counter = node.actor::<Counter>("counter").spawn().await?;
+        let block = node.actor::<Block>("block").spawn().await?;
+        let ones = Bytes::build(LARGE, |out| out.fill(1));
+        let (mut small, mut large) = (Vec::new(), Vec::new());
+        for _ in 0..KILLS {
+            let start = Instant::now();
+            counter.kill().await?;
+            counter.increment(1).await?;
+            small.push(start.elapsed());
+            block.add(ones.clone()).await?;
+            let start = Instant::now();
+            block.kill().await?;
+            block.add(ones.clone()).await?;
+            large.push(start.elapsed());
+        }
+        report(&format!("kill to next reply, small, {durability}"), median(&mut small), None);
+        report(&format!("kill to next reply, 10 MiB, {durability}"), median(&mut large), None);
     }
-    report("kill to next reply, small, power", median(&mut small), None);
-    report("kill to next reply, 10 MiB, power", median(&mut large), None);
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -21,6 +22,7 @@ const MAX_IDLE_BYTES: usize = 256 << 20;
 /// The buffers that this process made and that nobody uses.
 pub(crate) struct Pool {
     id: u64,
+    next: AtomicU64,
     made: AtomicU64,
     idle: Mutex<Vec<Arc<Mapping>>>,
 }
@@ -61,7 +63,18 @@ impl Pool {
         // from all that live.
         let id = persistent_actor::SessionId::generate()
             .map_or_else(|_| u64::from(std::process::id()), |id| id.0 as u64);
-        Self { id, made: AtomicU64::new(0), idle: Mutex::default() }
+        Self { id, next: AtomicU64::new(0), made: AtomicU64::new(0), idle: Mutex::default() }
+    }
+
+    /// Takes over a buffer of an incarnation that is gone.
+    pub(crate) fn inherit(&self, descriptor: OwnedFd, len: u64) -> io::Result<()> {
+        let id = self.next_id();
+        self.give_back(Arc::new(Mapping::inherit(id, descriptor, len)?));
+        Ok(())
+    }
+
+    fn next_id(&self) -> BufferId {
+        BufferId { pool: self.id, index: self.next.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Memory of `len` bytes with unspecified content.
@@ -70,8 +83,8 @@ impl Pool {
         let mapping = match self.take_idle(class) {
             Some(mapping) => mapping,
             None => {
-                let index = self.made.fetch_add(1, Ordering::Relaxed);
-                Arc::new(Mapping::create(BufferId { pool: self.id, index }, class)?)
+                self.made.fetch_add(1, Ordering::Relaxed);
+                Arc::new(Mapping::create(self.next_id(), class)?)
             }
         };
         Ok(SharedMemory { content: Content::Own(mapping), len })

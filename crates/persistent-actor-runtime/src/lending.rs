@@ -21,6 +21,9 @@ use crate::wire::{
 /// How many buffers of a peer are kept mapped.
 const MAX_RECEIVED_BUFFERS: usize = 1 << 16;
 
+/// How many buffers pass from an incarnation to the next.
+const MAX_LEGACY_BUFFERS: usize = 16;
+
 /// A value that is ready to be sent: all that is large lies in shared memory.
 #[derive(Debug)]
 pub(crate) struct Payload {
@@ -198,6 +201,16 @@ impl Lending {
             .map_err(|error| WireError(format!("cannot map a shared buffer: {error}")))?;
         self.received.insert(id, Arc::new(mapping));
         Ok(())
+    }
+
+    /// The buffers of a peer that is dead and reaped, as far as nobody holds anything in them:
+    /// its successor can go on using them, and need not pay for the memory of new ones again.
+    pub(crate) fn into_legacy(self) -> Vec<Arc<Mapping>> {
+        let Self { loans, received, .. } = self;
+        // What the peer held of its own values it holds no more.
+        drop(loans);
+        let unused = received.into_values().filter(|mapping| Arc::strong_count(mapping) == 1);
+        unused.take(MAX_LEGACY_BUFFERS).collect()
     }
 
     /// The peer has freed this buffer.

@@ -8,6 +8,7 @@ use rustix::net::Shutdown;
 use tokio::io::unix::AsyncFd;
 
 use crate::lending::{Lending, Payload};
+use crate::mapping::Mapping;
 use crate::socket::Outbox;
 use crate::wire::{Frame, Value};
 
@@ -42,6 +43,14 @@ impl Link {
     pub(crate) fn new(socket: Arc<AsyncFd<OwnedFd>>) -> Self {
         let (outbox, lending) = (Outbox::default(), Lending::default());
         Self { socket, outbox, lending, ready: false, closed: false, broken: None }
+    }
+
+    /// Passes the buffers of an incarnation that is gone to this one.
+    pub(crate) fn push_legacy(&mut self, buffers: Vec<Arc<Mapping>>) {
+        for buffer in buffers {
+            let frame = Frame::Inherit { len: buffer.len() as u64 };
+            self.outbox.push_with_descriptor(&frame, buffer);
+        }
     }
 
     /// Tells the worker what to run.

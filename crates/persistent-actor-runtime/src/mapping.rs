@@ -3,7 +3,8 @@
 //! # Who may write when
 //!
 //! A buffer belongs to the process whose [pool](crate::buffers::Pool) made it, and only that
-//! process maps it writable. It writes while no [`Bytes`](persistent_actor::Bytes) over the
+//! process maps it writable. When it is dead and reaped, and nobody holds the content any more,
+//! the buffer can pass to its successor. It writes while no [`Bytes`](persistent_actor::Bytes) over the
 //! buffer exists outside the hand that fills it. Once the content was sent to another process,
 //! the sender keeps a `Bytes` of its own over it ([`Lending`](crate::lending::Lending)) until the
 //! receiver has said that it dropped all of its own, or the receiver is dead and reaped. So while
@@ -53,6 +54,20 @@ impl Mapping {
 
     /// Maps a buffer that another process made, for reading.
     pub(crate) fn open(id: BufferId, descriptor: OwnedFd, len: u64) -> io::Result<Self> {
+        Self::open_checked(id, descriptor, len, false)
+    }
+
+    /// Maps a buffer whose maker is gone and that nobody else holds, for writing.
+    pub(crate) fn inherit(id: BufferId, descriptor: OwnedFd, len: u64) -> io::Result<Self> {
+        Self::open_checked(id, descriptor, len, true)
+    }
+
+    fn open_checked(
+        id: BufferId,
+        descriptor: OwnedFd,
+        len: u64,
+        writable: bool,
+    ) -> io::Result<Self> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         if len > MAX_BUFFER_BYTES {
             return Err(io::Error::other(format!("a shared buffer of {len} bytes")));
@@ -64,7 +79,7 @@ impl Mapping {
         if u64::try_from(size) != Ok(len as u64) {
             return Err(io::Error::other(format!("a shared buffer of {size} bytes, not {len}")));
         }
-        Self::map(id, descriptor, len, false)
+        Self::map(id, descriptor, len, writable)
     }
 
     fn map(id: BufferId, descriptor: OwnedFd, len: usize, writable: bool) -> io::Result<Self> {

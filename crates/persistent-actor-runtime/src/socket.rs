@@ -163,7 +163,7 @@ impl Inbox {
         let Some((frame, len)) = Frame::decode(waiting)? else { return Ok(None) };
         self.start += len;
         let descriptor = match frame {
-            Frame::Buffer { .. } => match self.descriptors.pop_front() {
+            Frame::Buffer { .. } | Frame::Inherit { .. } => match self.descriptors.pop_front() {
                 Some(descriptor) => Some(descriptor),
                 None => return Err(WireError("a buffer without its descriptor".to_owned())),
             },

@@ -106,6 +106,9 @@ pub(crate) enum Frame<'a> {
     Reply { sequence: u64, status: Status, replayed: bool, stamps: Stamps, value: Value<'a> },
     /// A shared buffer of `len` bytes that the peer has not seen yet; its descriptor is attached.
     Buffer { id: BufferId, len: u64 },
+    /// To the worker, before the start: a shared buffer of `len` bytes that an incarnation which is
+    /// gone has made; from now on it is the worker's own. Its descriptor is attached.
+    Inherit { len: u64 },
     /// A shared buffer that will not be used again.
     Forget { id: BufferId },
     /// The sender has dropped a value in this buffer that it had received.
@@ -120,6 +123,7 @@ const REPLY: u8 = 5;
 const BUFFER: u8 = 6;
 const FORGET: u8 = 7;
 const RELEASE: u8 = 8;
+const INHERIT: u8 = 9;
 
 impl Frame<'_> {
     /// Appends the frame to `out`.
@@ -172,6 +176,10 @@ impl Frame<'_> {
                 put_buffer_id(out, *id);
                 put_u64(out, *len);
             }
+            Self::Inherit { len } => {
+                out.push(INHERIT);
+                put_u64(out, *len);
+            }
             Self::Forget { id } => {
                 out.push(FORGET);
                 put_buffer_id(out, *id);
@@ -222,6 +230,7 @@ impl<'a> Frame<'a> {
                 value: body.value()?,
             },
             BUFFER => Self::Buffer { id: body.buffer_id()?, len: body.u64()? },
+            INHERIT => Self::Inherit { len: body.u64()? },
             FORGET => Self::Forget { id: body.buffer_id()? },
             RELEASE => Self::Release { id: body.buffer_id()? },
             kind => return malformed(format!("unknown kind {kind}")),

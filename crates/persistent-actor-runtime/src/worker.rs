@@ -17,7 +17,7 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::actor_type::{ActorType, Remote};
 use crate::assignment::Assignment;
-use crate::buffers::use_shared_memory;
+use crate::buffers::{pool, use_shared_memory};
 use crate::event::now_ns;
 use crate::handle::KillPoint;
 use crate::lending::{Lending, Payload};
@@ -139,6 +139,10 @@ impl Connection {
                     Some(descriptor) => lending.learn(id, len, descriptor).map(|()| None),
                     None => Err(WireError("a buffer without its descriptor".to_owned())),
                 },
+                Frame::Inherit { len } => match descriptor {
+                    Some(descriptor) => inherit(descriptor, len).map(|()| None),
+                    None => Err(WireError("a buffer without its descriptor".to_owned())),
+                },
                 Frame::Forget { id } => {
                     lending.forget(id);
                     Ok(None)
@@ -224,6 +228,11 @@ impl Connection {
         let _ = self.send(&Frame::Fatal { reason: &reason });
         std::process::exit(code)
     }
+}
+
+fn inherit(descriptor: OwnedFd, len: u64) -> Result<(), WireError> {
+    let taken = pool().inherit(descriptor, len);
+    taken.map_err(|error| WireError(format!("cannot map a shared buffer: {error}")))
 }
 
 fn with_causes(error: &dyn StdError) -> String {

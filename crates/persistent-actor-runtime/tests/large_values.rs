@@ -128,6 +128,25 @@ async fn a_value_outlives_the_process_that_made_it() {
 }
 
 #[tokio::test]
+async fn an_incarnation_goes_on_with_the_buffers_of_the_one_before() {
+    for (node, _root) in nodes() {
+        let a = node.actor::<Block>("a").spawn().await.unwrap();
+        let mut results = Vec::new();
+        for _ in 0..6 {
+            results.push(a.add(ones()).await.unwrap());
+        }
+        let held = results.pop().unwrap();
+        drop(results);
+        assert!(a.buffers_made().await.unwrap() >= 6);
+        let content = filled_with(&held);
+        a.kill().await.unwrap();
+        a.overwrite(ones(), 9).await.unwrap();
+        assert_eq!(a.buffers_made().await.unwrap(), 0, "none but inherited ones");
+        assert_eq!(filled_with(&held), content, "what is still held is not inherited");
+    }
+}
+
+#[tokio::test]
 async fn a_call_with_a_large_value_is_sent_again_with_it() {
     let root = state_root();
     let node = support::node(&root, Durability::Process);

@@ -15,6 +15,7 @@ use crate::event::{Event, EventKind, Observer, now_ns};
 use crate::handle::KillPoint;
 use crate::lending::Payload;
 use crate::link::{Flushed, Link};
+use crate::mapping::Mapping;
 use crate::pending::{Answered, Pending};
 use crate::process::WorkerProcess;
 use crate::wire::Frame;
@@ -65,6 +66,8 @@ struct State {
     kill_next: Option<KillPoint>,
     /// The process was given away, and the supervisor does not know it yet.
     superseded: bool,
+    /// Shared buffers of the last incarnation, for the next.
+    legacy: Vec<Arc<Mapping>>,
 }
 
 impl Cell {
@@ -90,6 +93,7 @@ impl Cell {
                 end: None,
                 kill_next: None,
                 superseded: false,
+                legacy: Vec::new(),
             }),
             progress: watch::Sender::new(Progress::default()),
             wake: Notify::new(),

@@ -56,6 +56,7 @@ impl Cell {
         self.pid.store(process.pid(), Ordering::Relaxed);
         self.emit(|| EventKind::Spawned);
         let mut link = Link::new(socket);
+        link.push_legacy(std::mem::take(&mut state.legacy));
         link.push_start(options, initial);
         state.link = Some(link);
         state.process = Some(process);
@@ -157,7 +158,7 @@ impl Cell {
         if link.is_blocked() { Duties::Write } else { Duties::Read }
     }
 
-    /// The process is gone: charges its death and lets go of the connection.
+    /// The process is gone and reaped: charges its death and lets go of the connection.
     pub(crate) fn detach(&self, exit: Exit, said: Option<String>) -> Option<Death> {
         let mut state = self.state();
         let link = state.link.take()?;
@@ -169,6 +170,7 @@ impl Cell {
         if death.was_ready {
             self.charge(&mut state, &death);
         }
+        state.legacy = link.lending.into_legacy();
         let incarnation = self.incarnation();
         self.progress.send_modify(|now| now.dead_through = incarnation);
         Some(death)
