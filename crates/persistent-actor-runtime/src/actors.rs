@@ -45,6 +45,11 @@ impl Actors {
         }
     }
 
+    /// The actor of this name, if it lives.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Cell>> {
+        self.table().cells.get(name).filter(|cell| !cell.has_ended()).cloned()
+    }
+
     /// Whether no more actors are taken.
     pub(crate) fn is_closed(&self) -> bool {
         self.table().closed

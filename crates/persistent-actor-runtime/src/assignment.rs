@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use persistent_actor::testing::Switches;
-use persistent_actor::{ActorState, Durability, LedgerLimits, Options};
+use persistent_actor::{ActorState, Durability, LedgerLimits, Options, SessionId};
 use serde::{Deserialize, Serialize};
 
 /// What a worker is to run.
@@ -13,6 +13,8 @@ pub(crate) struct Assignment {
     pub(crate) type_name: String,
     /// The actor's name.
     pub(crate) actor: String,
+    /// Stands for this run of the node's program; see [`persistent_actor::Attempt`].
+    pub(crate) run: SessionId,
     /// The bytes of the path of its state; unused without durability.
     pub(crate) path: Vec<u8>,
     pub(crate) durability: Durability,

@@ -35,6 +35,9 @@ fn check_round_trip(frame: &Frame<'_>) {
         (Ok(Some((Frame::Fatal { reason: cut }, _))), Frame::Fatal { reason }) => {
             assert!(reason.starts_with(cut));
         }
+        (Ok(Some((Frame::Attempt { last: cut, .. }, _))), Frame::Attempt { last, .. }) => {
+            assert!(last.starts_with(cut));
+        }
         (Ok(Some((found, len))), frame) => assert!(found == *frame && len == again.len()),
         (other, _) => panic!("{frame:?} became {other:?}"),
     }

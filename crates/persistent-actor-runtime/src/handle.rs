@@ -5,13 +5,16 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use persistent_actor::{CallId, CodecError, Encoded, codec};
+use persistent_actor::{CallId, CallOutcome, CodecError, Encoded, Reply, ReplyStatus, codec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::actor_type::Remote;
 use crate::cell::{Cell, End};
 use crate::error::CallError;
 use crate::lending::{Payload, PayloadError};
+use crate::never::Never;
+use crate::pending::Request;
 use crate::wire::Status;
 use crate::zombie::{SupersedeError, Zombie};
 
@@ -26,12 +29,17 @@ pub enum KillPoint {
     AfterCommit,
 }
 
+/// What became of a call: when it was committed, what the call itself gave or would have given.
+pub type TypedOutcome<T, E = Never> = CallOutcome<Result<T, CallError<E>>>;
+
 /// One actor, as its callers see it. Clones share the actor.
 ///
 /// Calls are processed one at a time, in the order in which they were sent. When the last handle
 /// is dropped, the actor answers what was sent and stops.
 pub struct Handle<A> {
     shared: Arc<Shared>,
+    /// The identity of the calls made through this handle, if the caller has chosen it.
+    id: Option<CallId>,
     actor: PhantomData<fn() -> A>,
 }
 
@@ -48,7 +56,7 @@ impl Drop for Shared {
 
 impl<A> Clone for Handle<A> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone(), actor: PhantomData }
+        Self { shared: self.shared.clone(), id: self.id, actor: PhantomData }
     }
 }
 
@@ -60,7 +68,7 @@ impl<A> fmt::Debug for Handle<A> {
 
 impl<A> Handle<A> {
     pub(crate) fn new(cell: Arc<Cell>) -> Self {
-        Self { shared: Arc::new(Shared { cell }), actor: PhantomData }
+        Self { shared: Arc::new(Shared { cell }), id: None, actor: PhantomData }
     }
 
     /// Calls the method `A::METHODS[method]` and waits for its reply.
@@ -82,14 +90,70 @@ impl<A> Handle<A> {
         E: DeserializeOwned,
     {
         let args = codec::encode(args);
-        let shared = self.shared.clone();
+        let (shared, id) = (self.shared.clone(), self.id);
         async move {
             let (call, status, value) = shared
-                .answer(method, args)
+                .call(method, args, id)
                 .await
                 .map_err(|e| e.map_method(|never| match never {}))?;
             typed(call, status, &value)
         }
+    }
+
+    /// What became of a call of a `#[safe_state]` method, as the actor knows after all calls that
+    /// were sent before: `T` and `E` are those of the method.
+    ///
+    /// [`Node::outcome`](crate::Node::outcome) tells it also while the actor does not run.
+    ///
+    /// # Errors
+    /// [`CallError`] if the actor cannot be asked.
+    pub async fn outcome<T, E>(&self, call: CallId) -> Result<TypedOutcome<T, E>, CallError>
+    where
+        T: DeserializeOwned,
+        E: DeserializeOwned,
+    {
+        ask(&self.shared.cell, call).await
+    }
+
+    /// A handle whose calls have this identity instead of one that the node gives them.
+    ///
+    /// Whoever writes the identity down before the call can send it again after its whole program
+    /// was killed, and it takes effect once; [`outcome`](Self::outcome) tells what became of it.
+    /// Take one [`SessionId`](crate::SessionId) for each caller, and number its calls. Every call
+    /// needs a number of its own: another call under a number that was used is refused.
+    ///
+    /// Nobody acknowledges the replies to such calls, so they are remembered until a bound of
+    /// [`LedgerLimits`](crate::LedgerLimits) is reached. A call whose session began before this
+    /// actor was spawned may be a retry after its program died: its intent is noted durably before
+    /// it runs, which costs one more commit.
+    ///
+    /// ```
+    /// # use persistent_actor_runtime::*;
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Counter { counter: u64 }
+    /// # #[actor]
+    /// # impl Counter {
+    /// #     #[safe_state("counter")]
+    /// #     fn increment(&mut self, by: u64) -> u64 { self.counter += by; self.counter }
+    /// # }
+    /// # #[persistent_actor_runtime::main]
+    /// # async fn main() -> Result<()> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let node = Node::open(dir.path())?;
+    /// let counter = node.actor::<Counter>("visits").spawn().await?;
+    /// let id = CallId { session: SessionId::generate()?, sequence: 0 };
+    /// assert_eq!(counter.with_call_id(id).increment(1).await?, 1);
+    /// assert_eq!(counter.with_call_id(id).increment(1).await?, 1, "the same call");
+    /// let outcome = node.outcome::<u64, Never>("visits", id).await?;
+    /// assert!(matches!(outcome, CallOutcome::Committed(Ok(1))));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_call_id(&self, id: CallId) -> A::Handle
+    where
+        A: Remote,
+    {
+        A::Handle::from(Self { id: Some(id), ..self.clone() })
     }
 
     /// Kills the actor's process from outside (SIGKILL) and waits until it is gone; the restart
@@ -160,20 +224,16 @@ impl<A> Handle<A> {
 
 impl Shared {
     /// Sends a call and waits for its answer.
-    async fn answer(
+    async fn call(
         &self,
         method: usize,
         args: Result<Encoded, CodecError>,
+        id: Option<CallId>,
     ) -> Result<(CallId, Status, Encoded), CallError> {
         let args = Payload::new(args.map_err(CallError::Encode)?).map_err(unsendable)?;
         // A number beyond the range is no method either, and the worker says so.
         let method = u32::try_from(method).unwrap_or(u32::MAX);
-        let permit = self.cell.permit().await?;
-        let answer = self.cell.send(method, args, permit)?;
-        match answer.await {
-            Ok(answer) => answer,
-            Err(_) => Err(CallError::ActorStopped { actor: self.cell.name.clone(), call: None }),
-        }
+        answer(&self.cell, Request::Call { method, args, kill_at: None, id }).await
     }
 }
 
@@ -182,6 +242,48 @@ fn unsendable(error: PayloadError) -> CallError {
         PayloadError::TooLarge { what, size, limit } => CallError::TooLarge { what, size, limit },
         PayloadError::Memory { reason } => CallError::Memory { reason },
     }
+}
+
+/// Asks a running actor what became of a call.
+pub(crate) async fn ask<T, E>(cell: &Cell, call: CallId) -> Result<TypedOutcome<T, E>, CallError>
+where
+    T: DeserializeOwned,
+    E: DeserializeOwned,
+{
+    let (_, status, value) = answer(cell, Request::Outcome(call)).await?;
+    Ok(match status {
+        Status::NotCommitted => CallOutcome::NotCommitted,
+        Status::Expired => CallOutcome::Expired,
+        Status::Poison => {
+            let decoded = codec::decode::<(u32, String)>(&value);
+            let (deaths, last) = decoded.map_err(|source| CallError::Decode { call, source })?;
+            CallOutcome::Parked { deaths, last }
+        }
+        status => CallOutcome::Committed(typed(call, status, &value)),
+    })
+}
+
+/// Sends a request and waits for its answer.
+async fn answer(cell: &Cell, request: Request) -> Result<(CallId, Status, Encoded), CallError> {
+    let permit = cell.permit().await?;
+    match cell.send(request, permit)?.await {
+        Ok(answer) => answer,
+        Err(_) => Err(CallError::ActorStopped { actor: cell.name.clone(), call: None }),
+    }
+}
+
+/// A reply that was remembered, in the types of its method.
+pub(crate) fn typed_reply<T, E>(call: CallId, reply: &Reply) -> Result<T, CallError<E>>
+where
+    T: DeserializeOwned,
+    E: DeserializeOwned,
+{
+    let status = match reply.status {
+        ReplyStatus::Returned => Status::Returned,
+        ReplyStatus::Failed => Status::Failed,
+        ReplyStatus::Panicked => Status::Panicked,
+    };
+    typed(call, status, &reply.value)
 }
 
 /// The answer to a call in the types of its method.
@@ -199,5 +301,13 @@ where
         Status::Rejected => Err(CallError::Rejected { call, reason: text()? }),
         Status::Expired => Err(CallError::LedgerExpired { call }),
         Status::Unsendable => Err(CallError::ReplyLost { call, reason: text()? }),
+        Status::Poison => {
+            let (deaths, last) = codec::decode(value).map_err(undecodable)?;
+            Err(CallError::PoisonCall { call, deaths, last })
+        }
+        Status::NotCommitted => {
+            let reason = "its actor answered a question that was not asked".to_owned();
+            Err(CallError::Rejected { call, reason })
+        }
     }
 }

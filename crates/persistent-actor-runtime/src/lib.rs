@@ -49,7 +49,7 @@ pub use builder::{
 };
 pub use error::{CallError, Error, NodeError, Result, SpawnError};
 pub use event::{CallStatus, Event, EventKind, Exit, now_ns};
-pub use handle::{Handle, KillPoint};
+pub use handle::{Handle, KillPoint, TypedOutcome};
 pub use init::init;
 pub use limit::Limit;
 pub use never::Never;

@@ -72,6 +72,13 @@ impl Link {
         }
     }
 
+    /// Adds a frame that refers to no buffer.
+    pub(crate) fn push(&mut self, frame: &Frame<'_>) {
+        if self.broken.is_none() {
+            self.outbox.push(frame);
+        }
+    }
+
     /// Sends what waits, as far as the socket takes it.
     pub(crate) fn flush(&mut self) -> Flushed {
         if self.broken.is_some() {

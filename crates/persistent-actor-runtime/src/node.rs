@@ -1,11 +1,12 @@
 //! [`Node`]: the state root and the actors on it.
 
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use persistent_actor::testing::Switches;
-use persistent_actor::{Durability, Encoded, LedgerLimits, SessionId, codec};
+use persistent_actor::{CallId, Durability, Encoded, LedgerLimits, SessionId, codec, store};
+use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use crate::actor_type::{ActorType, Remote};
@@ -14,9 +15,9 @@ use crate::assignment::Assignment;
 use crate::buffers::use_shared_memory;
 use crate::builder::{ActorBuilder, Policy};
 use crate::cell::Cell;
-use crate::error::{NodeError, SpawnError};
+use crate::error::{Error, NodeError, SpawnError};
 use crate::event::{Event, Observer};
-use crate::handle::Handle;
+use crate::handle::{Handle, TypedOutcome, ask, typed_reply};
 use crate::init::EntryPoint;
 use crate::lending::Payload;
 use crate::root::{Root, escape};
@@ -77,6 +78,41 @@ impl Node {
         ActorBuilder::new(self.clone(), name.into())
     }
 
+    /// What became of a call of a `#[safe_state]` method of the actor `name`: also of one that an
+    /// earlier run of the program made, and while the actor does not run. `T` and `E` are those of
+    /// the method ([`Never`](crate::Never) for a method that returns no `Result`).
+    ///
+    /// An actor that runs is asked, after all calls that were sent before. Of one that does not,
+    /// the state is read, and not changed.
+    ///
+    /// # Errors
+    /// [`Error::Open`] if the state cannot be read ([`OpenError::NotFound`] if there is none),
+    /// [`Error::Spawn`] if no actor can have this name, [`Error::Call`] if the actor dies while it
+    /// is asked.
+    pub async fn outcome<T, E>(&self, name: &str, call: CallId) -> Result<TypedOutcome<T, E>, Error>
+    where
+        T: DeserializeOwned,
+        E: DeserializeOwned,
+    {
+        match self.inner.actors.get(name) {
+            Some(cell) if cell.is_closing() => drop(cell.ended().await),
+            Some(cell) => return Ok(ask(&cell, call).await?),
+            None => {}
+        }
+        let path = self.state_path(name)?;
+        let read = move || store::outcome(&path, call);
+        let read = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?;
+        Ok(read?.map(|reply| typed_reply(call, &reply)))
+    }
+
+    fn state_path(&self, name: &str) -> Result<PathBuf, SpawnError> {
+        let escaped = escape(name)?;
+        let root = self.inner.root.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let durability = self.inner.durability;
+        let no_directory = || SpawnError::NoDirectory { name: name.to_owned(), durability };
+        root.map(|root| root.state_path(&escaped)).ok_or_else(no_directory)
+    }
+
     /// Stops all actors after the calls that were sent, waits until their processes are gone, and
     /// gives the state root free.
     pub async fn shutdown(&self) {
@@ -103,15 +139,15 @@ impl Node {
         let type_name = ActorType::name_of::<A>()?;
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|_| SpawnError::NoRuntime { name: name.clone() })?;
-        let assignment = self.assignment(type_name, &name, durability)?;
-        let initial_failed = |source| SpawnError::Initial { name: name.clone(), source };
-        let options = codec::encode(&assignment).map_err(initial_failed)?;
-        let options = payload(&name, options)?;
-        let initial = payload(&name, initial)?;
         let session = SessionId::generate().map_err(|source| {
             let operation = "get random bytes";
             SpawnError::Io { name: name.clone(), operation, source }
         })?;
+        let assignment = self.assignment(type_name, &name, durability, session)?;
+        let initial_failed = |source| SpawnError::Initial { name: name.clone(), source };
+        let options = codec::encode(&assignment).map_err(initial_failed)?;
+        let options = payload(&name, options)?;
+        let initial = payload(&name, initial)?;
 
         let observer = self.inner.observer.clone();
         let cell = Arc::new(Cell::new(&name, session, policy, method_name::<A>, observer));
@@ -132,6 +168,7 @@ impl Node {
         type_name: &str,
         name: &str,
         durability: Durability,
+        run: SessionId,
     ) -> Result<Assignment, SpawnError> {
         let escaped = escape(name)?;
         let root = self.inner.root.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -145,6 +182,7 @@ impl Node {
         Ok(Assignment {
             type_name: type_name.to_owned(),
             actor: name.to_owned(),
+            run,
             path,
             durability,
             switches: self.inner.switches,

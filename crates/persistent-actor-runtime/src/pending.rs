@@ -14,12 +14,24 @@ use crate::wire::Status;
 /// The answer to a call, as its caller gets it.
 pub(crate) type Answered = Result<(CallId, Status, Encoded), CallError>;
 
-/// A call that was not yet answered.
+/// What a caller wants.
+pub(crate) enum Request {
+    /// A method is to be called.
+    Call {
+        method: u32,
+        args: Payload,
+        kill_at: Option<KillPoint>,
+        /// The identity that the caller has given to the call.
+        id: Option<CallId>,
+    },
+    /// To know what became of a call.
+    Outcome(CallId),
+}
+
+/// A request that was not yet answered; most are calls.
 pub(crate) struct PendingCall {
     pub(crate) sequence: u64,
-    pub(crate) method: u32,
-    pub(crate) args: Payload,
-    pub(crate) kill_at: Option<KillPoint>,
+    pub(crate) request: Request,
     /// How often it was sent.
     pub(crate) attempt: u32,
     /// The incarnation to which it was sent last.
@@ -27,7 +39,9 @@ pub(crate) struct PendingCall {
     /// How often the actor died while this was the call that it ran.
     lost: u32,
     /// Of these, how often it was not this node that killed it.
-    deaths: u32,
+    pub(crate) deaths: u32,
+    /// How it died the last time.
+    pub(crate) last: String,
     pub(crate) caller: oneshot::Sender<Answered>,
     /// The place among [`max_pending_calls`](crate::ActorBuilder::max_pending_calls), held until
     /// the call is answered, even if nobody waits for it any more.
@@ -44,9 +58,9 @@ pub(crate) struct Pending {
 /// What became of the call that ran when the actor died.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Charge {
-    /// It is sent again.
+    /// It is sent again. If the actor died of it too often, it is not to run, but to be parked.
     Retry,
-    /// The actor died of it too often.
+    /// The actor died of it too often, and even when it was to be parked.
     Poison { deaths: u32 },
     /// It was tried as often as it may be.
     Exhausted { attempts: u32 },
@@ -69,10 +83,6 @@ impl Pending {
         self.session
     }
 
-    pub(crate) fn id(&self, sequence: u64) -> CallId {
-        CallId { session: self.session, sequence }
-    }
-
     /// All calls below this number are answered.
     pub(crate) fn acked_below(&self) -> u64 {
         self.calls.front().map_or(self.next_sequence, |call| call.sequence)
@@ -81,21 +91,18 @@ impl Pending {
     /// Adds a call at the end.
     pub(crate) fn push(
         &mut self,
-        method: u32,
-        args: Payload,
-        kill_at: Option<KillPoint>,
+        request: Request,
         permit: OwnedSemaphorePermit,
     ) -> oneshot::Receiver<Answered> {
         let (caller, answer) = oneshot::channel();
         self.calls.push_back(PendingCall {
             sequence: self.next_sequence,
-            method,
-            args,
-            kill_at,
+            request,
             attempt: 0,
             sent_to: 0,
             lost: 0,
             deaths: 0,
+            last: String::new(),
             caller,
             _permit: permit,
         });
@@ -119,15 +126,16 @@ impl Pending {
     /// Charges the death of an incarnation to the call that it ran: the first that was not
     /// answered, if it had been sent.
     ///
-    /// A call that is given up is taken out and returned.
+    /// A call that is given up is taken out and returned. `reason` says how the actor died.
     pub(crate) fn charge(
         &mut self,
         incarnation: u64,
         killed_by_us: bool,
+        reason: impl FnOnce() -> String,
         policy: &Policy,
     ) -> Option<(Charge, PendingCall)> {
         let call = self.calls.front_mut().filter(|call| call.sent_to == incarnation)?;
-        match call.charge(killed_by_us, policy) {
+        match call.charge(killed_by_us, reason, policy) {
             Charge::Retry => None,
             given_up => Some((given_up, self.calls.pop_front()?)),
         }
@@ -140,12 +148,42 @@ impl Pending {
 }
 
 impl PendingCall {
-    fn charge(&mut self, killed_by_us: bool, policy: &Policy) -> Charge {
+    /// The call's identity in a node with this session.
+    pub(crate) fn id(&self, session: SessionId) -> CallId {
+        match self.request {
+            Request::Call { id: Some(id), .. } => id,
+            _ => CallId { session, sequence: self.sequence },
+        }
+    }
+
+    /// The method, as an index; `None` if this is no call.
+    pub(crate) fn method(&self) -> Option<usize> {
+        match self.request {
+            Request::Call { method, .. } => Some(method as usize),
+            Request::Outcome(_) => None,
+        }
+    }
+
+    /// Whether the actor died of it too often.
+    pub(crate) fn is_poison(&self, policy: &Policy) -> bool {
+        self.deaths >= policy.max_deaths_per_call
+    }
+
+    fn charge(
+        &mut self,
+        killed_by_us: bool,
+        reason: impl FnOnce() -> String,
+        policy: &Policy,
+    ) -> Charge {
+        let was_poison = self.is_poison(policy);
         self.lost = self.lost.saturating_add(1);
-        self.deaths = self.deaths.saturating_add(u32::from(!killed_by_us));
-        if !policy.max_task_retries.allows(u64::from(self.lost)) {
+        if !killed_by_us {
+            self.deaths = self.deaths.saturating_add(1);
+            self.last = reason();
+        }
+        if !was_poison && !policy.max_task_retries.allows(u64::from(self.lost)) {
             Charge::Exhausted { attempts: self.lost }
-        } else if self.deaths >= policy.max_deaths_per_call {
+        } else if was_poison && !killed_by_us {
             Charge::Poison { deaths: self.deaths }
         } else {
             Charge::Retry

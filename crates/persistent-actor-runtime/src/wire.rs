@@ -81,6 +81,10 @@ pub(crate) enum Status {
     Expired,
     /// It ran, but what it returned cannot be sent. The value is the reason, a text.
     Unsendable,
+    /// The actor died of it too often. The value is the number of deaths and the last, a text.
+    Poison,
+    /// In the answer to [`Frame::Ask`]: the call was not committed.
+    NotCommitted,
 }
 
 /// When the parts of a call took place in the worker (`CLOCK_MONOTONIC`); 0 stands for "did not".
@@ -98,6 +102,11 @@ pub(crate) enum Frame<'a> {
     Start { options: Value<'a>, initial: Value<'a> },
     /// To the worker: a call.
     Call { id: CallId, acked_below: u64, method: u32, kill_at: Option<KillPoint>, args: Value<'a> },
+    /// To the worker, before a call that may have been interrupted before: its identity, how
+    /// often and how the actor died of it while this node ran, and the bound of that.
+    Attempt { id: CallId, deaths: u32, limit: u32, last: &'a str },
+    /// To the worker: what became of the call `id`? Answered by a reply to `sequence`.
+    Ask { sequence: u64, id: CallId },
     /// From the worker: its state is loaded.
     Ready { epoch: u64, sequence: u64 },
     /// From the worker: it cannot go on and is about to exit.
@@ -124,6 +133,8 @@ const BUFFER: u8 = 6;
 const FORGET: u8 = 7;
 const RELEASE: u8 = 8;
 const INHERIT: u8 = 9;
+const ATTEMPT: u8 = 10;
+const ASK: u8 = 11;
 
 impl Frame<'_> {
     /// Appends the frame to `out`.
@@ -145,12 +156,23 @@ impl Frame<'_> {
             }
             Self::Call { id, acked_below, method, kill_at, args } => {
                 out.push(CALL);
-                out.extend_from_slice(&id.session.0.to_le_bytes());
-                put_u64(out, id.sequence);
+                put_call_id(out, *id);
                 put_u64(out, *acked_below);
                 out.extend_from_slice(&method.to_le_bytes());
                 out.push(kill_point_code(*kill_at));
                 put_value(out, args);
+            }
+            Self::Attempt { id, deaths, limit, last } => {
+                out.push(ATTEMPT);
+                put_call_id(out, *id);
+                out.extend_from_slice(&deaths.to_le_bytes());
+                out.extend_from_slice(&limit.to_le_bytes());
+                put_text(out, last);
+            }
+            Self::Ask { sequence, id } => {
+                out.push(ASK);
+                put_u64(out, *sequence);
+                put_call_id(out, *id);
             }
             Self::Ready { epoch, sequence } => {
                 out.push(READY);
@@ -159,8 +181,7 @@ impl Frame<'_> {
             }
             Self::Fatal { reason } => {
                 out.push(FATAL);
-                let reason = &reason[..reason.floor_char_boundary(MAX_TEXT_BYTES)];
-                put_bytes(out, reason.as_bytes());
+                put_text(out, reason);
             }
             Self::Reply { sequence, status, replayed, stamps, value } => {
                 out.push(REPLY);
@@ -210,12 +231,19 @@ impl<'a> Frame<'a> {
         Ok(match body.u8()? {
             START => Self::Start { options: body.value()?, initial: body.value()? },
             CALL => Self::Call {
-                id: CallId { session: SessionId(body.u128()?), sequence: body.u64()? },
+                id: body.call_id()?,
                 acked_below: body.u64()?,
                 method: body.u32()?,
                 kill_at: kill_point(body.u8()?)?,
                 args: body.value()?,
             },
+            ATTEMPT => Self::Attempt {
+                id: body.call_id()?,
+                deaths: body.u32()?,
+                limit: body.u32()?,
+                last: body.text()?,
+            },
+            ASK => Self::Ask { sequence: body.u64()?, id: body.call_id()? },
             READY => Self::Ready { epoch: body.u64()?, sequence: body.u64()? },
             FATAL => Self::Fatal { reason: body.text()? },
             REPLY => Self::Reply {
@@ -257,6 +285,16 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends a text; a long one is cut.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_bytes(out, text[..text.floor_char_boundary(MAX_TEXT_BYTES)].as_bytes());
+}
+
+fn put_call_id(out: &mut Vec<u8>, id: CallId) {
+    out.extend_from_slice(&id.session.0.to_le_bytes());
+    put_u64(out, id.sequence);
+}
+
 fn put_buffer_id(out: &mut Vec<u8>, id: BufferId) {
     put_u64(out, id.pool);
     put_u64(out, id.index);
@@ -295,6 +333,8 @@ fn status_code(status: Status) -> u8 {
         Status::Rejected => 3,
         Status::Expired => 4,
         Status::Unsendable => 5,
+        Status::Poison => 6,
+        Status::NotCommitted => 7,
     }
 }
 
@@ -306,6 +346,8 @@ fn status(code: u8) -> Result<Status, WireError> {
         3 => Status::Rejected,
         4 => Status::Expired,
         5 => Status::Unsendable,
+        6 => Status::Poison,
+        7 => Status::NotCommitted,
         _ => return malformed(format!("unknown status {code}")),
     })
 }
@@ -373,6 +415,10 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(bytes).or_else(|_| malformed("a text that is not UTF-8"))
     }
 
+    fn call_id(&mut self) -> Result<CallId, WireError> {
+        Ok(CallId { session: SessionId(self.u128()?), sequence: self.u64()? })
+    }
+
     fn buffer_id(&mut self) -> Result<BufferId, WireError> {
         Ok(BufferId { pool: self.u64()?, index: self.u64()? })
     }
@@ -420,6 +466,8 @@ mod tests {
                 kill_at: Some(KillPoint::BeforeCommit),
                 args: large,
             },
+            Frame::Attempt { id, deaths: 2, limit: 5, last: "signal 6" },
+            Frame::Ask { sequence: 18, id },
             Frame::Ready { epoch: 3, sequence: 9 },
             Frame::Fatal { reason: "no disk" },
             Frame::Reply {

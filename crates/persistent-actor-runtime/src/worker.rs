@@ -10,8 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use persistent_actor::{
-    ActorState, Answer, Call, Encoded, Instance, OpenError, Rejection, Reply, ReplyStatus, Stage,
-    StoreError, codec,
+    ActorState, Answer, Attempt, Call, CallId, CallOutcome, Encoded, Instance, OpenError,
+    Rejection, Reply, ReplyStatus, SessionId, Stage, StoreError, codec,
 };
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
@@ -114,10 +114,12 @@ pub(crate) struct Connection {
     lending: Lending,
 }
 
-/// A call as it was received.
-struct ReceivedCall {
-    call: Call,
-    kill_at: Option<KillPoint>,
+/// What a node wants of its worker.
+enum Request {
+    /// To run a call. The attempt is said of one that may have been interrupted before.
+    Call { sequence: u64, call: Call, kill_at: Option<KillPoint>, attempt: Option<Attempt> },
+    /// To say what became of a call.
+    Outcome { sequence: u64, id: CallId },
 }
 
 impl Connection {
@@ -170,17 +172,32 @@ impl Connection {
         })
     }
 
-    fn receive_call(&mut self) -> io::Result<Option<ReceivedCall>> {
-        self.receive_until(|lending, frame| match frame {
-            Frame::Call { id, acked_below, method, kill_at, args } => {
-                let args = lending.borrow(&args)?;
-                Ok(ReceivedCall {
-                    call: Call { id, acked_below, method: method as usize, args },
-                    kill_at,
-                })
+    fn receive_request(&mut self, run: SessionId) -> io::Result<Option<Request>> {
+        let mut announced = None;
+        loop {
+            let request = self.receive_until(|lending, frame| match frame {
+                Frame::Attempt { id, deaths, limit, last } => {
+                    announced = Some((id, Attempt { run, deaths, limit, last: last.to_owned() }));
+                    Ok(None)
+                }
+                Frame::Ask { sequence, id } => Ok(Some(Request::Outcome { sequence, id })),
+                Frame::Call { id, acked_below, method, kill_at, args } => {
+                    let args = lending.borrow(&args)?;
+                    let mut call = Call { id, acked_below, method: method as usize, args };
+                    let attempt = announced.take().and_then(|(announced, attempt)| {
+                        identify(&mut call, announced);
+                        needs_intent(announced, &attempt).then_some(attempt)
+                    });
+                    Ok(Some(Request::Call { sequence: id.sequence, call, kill_at, attempt }))
+                }
+                other => Err(WireError(format!("{other:?} is not for a worker"))),
+            })?;
+            match request {
+                None => return Ok(None),
+                Some(Some(request)) => return Ok(Some(request)),
+                Some(None) => {}
             }
-            other => Err(WireError(format!("{other:?} is not for a worker"))),
-        })
+        }
     }
 
     fn send(&mut self, frame: &Frame<'_>) -> io::Result<()> {
@@ -188,9 +205,13 @@ impl Connection {
         self.flush()
     }
 
-    fn reply(&mut self, sequence: u64, answer: Answer, stamps: Stamps) -> io::Result<()> {
-        let replayed = matches!(answer, Answer::Replayed(_));
-        let (status, value) = outcome(answer);
+    fn reply(
+        &mut self,
+        sequence: u64,
+        replayed: bool,
+        (status, value): (Status, Encoded),
+        stamps: Stamps,
+    ) -> io::Result<()> {
         let (status, payload) = match Payload::new(value) {
             Ok(payload) => (status, payload),
             // It ran, and its caller cannot be given the result.
@@ -256,7 +277,7 @@ pub(crate) fn serve<A: Remote>(
         Ok(instance) => instance,
         Err(error) => connection.fail(&error),
     };
-    match serve_calls(&mut connection, &mut instance) {
+    match serve_requests(&mut connection, &mut instance, assignment.run) {
         Ok(()) => {
             drop(instance);
             std::process::exit(0)
@@ -294,23 +315,65 @@ impl From<io::Error> for Stop {
     }
 }
 
-fn serve_calls<A: Remote>(
+fn serve_requests<A: Remote>(
     connection: &mut Connection,
     instance: &mut Instance<A>,
+    run: SessionId,
 ) -> Result<(), Stop> {
     let state = instance.state();
     connection.send(&Frame::Ready { epoch: state.epoch(), sequence: state.sequence() })?;
-    while let Some(ReceivedCall { call, kill_at }) = connection.receive_call()? {
-        let mut stamps = Stamps::default();
-        let answer = instance.call(&call, &mut |stage| observe(stage, kill_at, &mut stamps))?;
-        let sequence = call.id.sequence;
-        // The arguments go first, so that their release travels with the reply.
-        drop(call);
-        connection.reply(sequence, answer, stamps)?;
+    while let Some(request) = connection.receive_request(run)? {
+        match request {
+            Request::Call { sequence, call, kill_at, attempt } => {
+                let mut stamps = Stamps::default();
+                let observe = &mut |stage| observe(stage, kill_at, &mut stamps);
+                let answer = answer(instance, &call, attempt, observe)?;
+                // The arguments go first, so that their release travels with the reply.
+                drop(call);
+                let replayed = matches!(answer, Answer::Replayed(_));
+                connection.reply(sequence, replayed, sent(answer), stamps)?;
+            }
+            Request::Outcome { sequence, id } => {
+                // An answer from memory, which is old if somebody else has taken over.
+                let outcome = instance.outcome(id)?;
+                connection.reply(sequence, false, told(outcome), Stamps::default())?;
+            }
+        }
         instance.maintain()?;
         connection.release()?;
     }
     Ok(())
+}
+
+/// Runs a call, unless the actor died of it too often.
+fn answer<A: Remote>(
+    instance: &mut Instance<A>,
+    call: &Call,
+    attempt: Option<Attempt>,
+    observe: &mut dyn FnMut(Stage),
+) -> Result<Answer, StoreError> {
+    if let Some(attempt) = attempt
+        && let Some(rejection) = instance.attempt(call, &attempt)?
+    {
+        return Ok(Answer::Rejected(rejection));
+    }
+    instance.call(call, observe)
+}
+
+/// Gives the call the identity that its caller has chosen. Nothing is known of which replies
+/// that caller has.
+fn identify(call: &mut Call, id: CallId) {
+    if call.id != id {
+        call.id = id;
+        call.acked_below = 0;
+    }
+}
+
+/// Whether a call may have been interrupted: the actor died of it, or its caller has chosen its
+/// identity before this run of the program began, and may have sent it in an earlier run.
+fn needs_intent(id: CallId, attempt: &Attempt) -> bool {
+    let before = id.session.is_foreign() || id.session.started_ms() <= attempt.run.started_ms();
+    attempt.deaths > 0 || before
 }
 
 /// Notes when a call reached a stage, and kills the worker there if that was asked for.
@@ -343,8 +406,18 @@ fn kill_if(here: bool) {
     }
 }
 
+/// What is sent of the outcome of a call.
+fn told(outcome: CallOutcome) -> (Status, Encoded) {
+    match outcome {
+        CallOutcome::Committed(reply) => sent(Answer::Replayed(reply)),
+        CallOutcome::Parked { deaths, last } => (Status::Poison, encoded_deaths(deaths, &last)),
+        CallOutcome::NotCommitted => (Status::NotCommitted, Encoded::default()),
+        CallOutcome::Expired => (Status::Expired, Encoded::default()),
+    }
+}
+
 /// What is sent of an answer.
-fn outcome(answer: Answer) -> (Status, Encoded) {
+fn sent(answer: Answer) -> (Status, Encoded) {
     match answer {
         Answer::Ran(Reply { status, value }) | Answer::Replayed(Reply { status, value }) => {
             let status = match status {
@@ -354,6 +427,9 @@ fn outcome(answer: Answer) -> (Status, Encoded) {
             };
             (status, value)
         }
+        Answer::Rejected(Rejection::Poison { deaths, last, .. }) => {
+            (Status::Poison, encoded_deaths(deaths, &last))
+        }
         Answer::Rejected(rejection) => {
             let status = match rejection {
                 Rejection::LedgerExpired(_) => Status::Expired,
@@ -362,6 +438,11 @@ fn outcome(answer: Answer) -> (Status, Encoded) {
             (status, encoded_text(&rejection.to_string()))
         }
     }
+}
+
+fn encoded_deaths(deaths: u32, last: &str) -> Encoded {
+    // A number and a text always encode.
+    codec::encode(&(deaths, last)).unwrap_or_default()
 }
 
 fn encoded_text(text: &str) -> Encoded {

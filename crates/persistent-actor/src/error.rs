@@ -80,6 +80,12 @@ pub enum OpenError {
         /// Why.
         source: CodecError,
     },
+    /// The actor has an attribute whose name is one of the library's own.
+    #[error("attribute {attribute:?}: names that begin with a NUL character are reserved")]
+    ReservedAttribute {
+        /// The attribute's name.
+        attribute: String,
+    },
     /// The first commit of a new state failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -145,6 +151,12 @@ pub enum StateError {
         attribute: String,
         /// Why.
         source: CodecError,
+    },
+    /// The name is one of the library's own.
+    #[error("attribute {attribute:?}: names that begin with a NUL character are reserved")]
+    Reserved {
+        /// The attribute's name.
+        attribute: String,
     },
     /// The commit failed.
     #[error(transparent)]

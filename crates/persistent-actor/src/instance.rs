@@ -10,7 +10,9 @@ use crate::call::{CallId, Reply, ReplyStatus};
 use crate::codec::{CodecError, Encoded, encode};
 use crate::durability::Durability;
 use crate::error::{OpenError, StoreError};
+use crate::intent::{Attempt, Intent};
 use crate::ledger::Admission;
+use crate::outcome::CallOutcome;
 use crate::state::ActorState;
 
 /// A call to an [`Instance`].
@@ -76,6 +78,16 @@ pub enum Rejection {
     /// A call with this id and other arguments was committed.
     #[error("call id {0} was used before with other arguments")]
     IdReused(CallId),
+    /// The actor died of this call too often; it does not run any more.
+    #[error("call {call} was given up: the actor died of it {deaths} times, last with {last}")]
+    Poison {
+        /// The call.
+        call: CallId,
+        /// How often the actor died of it.
+        deaths: u32,
+        /// How it died the last time.
+        last: String,
+    },
 }
 
 /// What could not be loaded, and why.
@@ -142,6 +154,9 @@ impl<A: Actor> Instance<A> {
             Err(crate::error::StateError::Value { attribute, source }) => {
                 Err(OpenError::Attribute { attribute, source })
             }
+            Err(crate::error::StateError::Reserved { attribute }) => {
+                Err(OpenError::ReservedAttribute { attribute })
+            }
         }
     }
 
@@ -167,6 +182,30 @@ impl<A: Actor> Instance<A> {
             }
             _ => self.call_volatile(method, call, observe),
         }
+    }
+
+    /// To be asked before a call that may have been interrupted before: notes durably that it is
+    /// about to be tried again, or says that it must not run because the actor died of it too
+    /// often. A call that was never interrupted needs none of this.
+    ///
+    /// Of calls that leave no record nothing is noted; for them, and without durability, only
+    /// the deaths of [`Attempt::run`] count.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the instance must be dropped.
+    pub fn attempt(
+        &mut self,
+        call: &Call,
+        attempt: &Attempt,
+    ) -> Result<Option<Rejection>, StoreError> {
+        let Some(method) = A::METHODS.get(call.method) else { return Ok(None) };
+        if method.saves.is_some() && self.state.durability() != Durability::None {
+            let poison = self.state.note_attempt(call.id, method.name, attempt)?;
+            return Ok(poison.map(|intent| intent.rejection(call.id)));
+        }
+        let Attempt { deaths, last, .. } = attempt.clone();
+        let poison = deaths >= attempt.limit;
+        Ok(poison.then_some(Rejection::Poison { call: call.id, deaths, last }))
     }
 
     fn call_volatile(
@@ -196,6 +235,9 @@ impl<A: Actor> Instance<A> {
         call: &Call,
         observe: &mut dyn FnMut(Stage),
     ) -> Result<Answer, StoreError> {
+        if let Some(intent) = self.state.intents().poison(call.id) {
+            return Ok(Answer::Rejected(intent.rejection(call.id)));
+        }
         let digest = digest(method.name, &call.args);
         match self.state.admit(call.id, digest) {
             Admission::Fresh => {}
@@ -214,6 +256,7 @@ impl<A: Actor> Instance<A> {
             Ok(done) => done,
             Err(error) => {
                 self.roll_back(ReplyStatus::Failed)?;
+                self.state.forget_intent(call.id)?;
                 return Ok(rejected::<A>(method, &error));
             }
         };
@@ -253,6 +296,16 @@ impl<A: Actor> Instance<A> {
         self.load_attributes()
     }
 
+    /// What became of a call.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] if a newer incarnation may know better; the instance must be
+    /// dropped.
+    pub fn outcome(&mut self, id: CallId) -> Result<CallOutcome, StoreError> {
+        self.state.check()?;
+        Ok(self.state.outcome(id))
+    }
+
     /// Does the work that may wait until a reply has left.
     ///
     /// # Errors
@@ -269,6 +322,12 @@ impl<A: Actor> Instance<A> {
     /// The actor's state.
     pub fn state(&self) -> &ActorState {
         &self.state
+    }
+}
+
+impl Intent {
+    fn rejection(&self, call: CallId) -> Rejection {
+        Rejection::Poison { call, deaths: self.deaths, last: self.last.clone() }
     }
 }
 

@@ -9,7 +9,9 @@ use crate::call::{CallId, Reply, unix_ms};
 use crate::codec::{Encoded, decode, encode};
 use crate::durability::Durability;
 use crate::error::{OpenError, StateError, StoreError};
+use crate::intent::{self, Attempt, Intent, Intents};
 use crate::ledger::{Admission, LedgerLimits};
+use crate::outcome::CallOutcome;
 use crate::store::segment::Sizes;
 use crate::store::{CallRecord, FileStore, Record, Storage, Store, View};
 use crate::testing::Switches;
@@ -93,19 +95,19 @@ impl Options {
     /// See [`OpenError`]. Nothing is ever lost or changed by a failed open.
     pub fn open(self, path: impl AsRef<Path>) -> Result<ActorState, OpenError> {
         if self.durability == Durability::None {
-            return Ok(ActorState { view: View::default(), store: None, options: self });
+            return ActorState::new(View::default(), None, self);
         }
         if let Some(url) = path.as_ref().to_str().filter(|path| is_url(path)) {
             return self.open_url(url);
         }
         let (store, view) = FileStore::open(path.as_ref(), &self)?;
-        Ok(ActorState { view, store: Some(Box::new(store)), options: self })
+        ActorState::new(view, Some(Box::new(store)), self)
     }
 
     #[cfg(feature = "redis")]
     fn open_url(self, url: &str) -> Result<ActorState, OpenError> {
         let (store, view) = crate::store::RedisStore::open(url, &self)?;
-        Ok(ActorState { view, store: Some(Box::new(store)), options: self })
+        ActorState::new(view, Some(Box::new(store)), self)
     }
 
     #[cfg(not(feature = "redis"))]
@@ -130,7 +132,7 @@ impl Options {
         path: impl AsRef<Path>,
     ) -> Result<ActorState, OpenError> {
         let (store, view) = FileStore::open_on(storage, path.as_ref(), &self)?;
-        Ok(ActorState { view, store: Some(Box::new(store)), options: self })
+        ActorState::new(view, Some(Box::new(store)), self)
     }
 }
 
@@ -153,9 +155,19 @@ pub struct ActorState {
     view: View,
     store: Option<Box<dyn Store>>,
     options: Options,
+    /// What the attribute of that name says.
+    intents: Intents,
 }
 
 impl ActorState {
+    fn new(view: View, store: Option<Box<dyn Store>>, options: Options) -> Result<Self, OpenError> {
+        let intents = view.intents().map_err(|source| OpenError::Attribute {
+            attribute: intent::ATTRIBUTE.to_owned(),
+            source,
+        })?;
+        Ok(Self { view, store, options, intents })
+    }
+
     /// Opens the state in the directory `path`, or makes it; a commit survives power loss.
     ///
     /// # Errors
@@ -211,12 +223,17 @@ impl ActorState {
     ///
     /// # Errors
     /// [`StateError::Store`] if the commit fails: then the state must be reopened to know
-    /// whether it took place.
+    /// whether it took place. [`StateError::Reserved`] if a name begins with
+    /// [`RESERVED_PREFIX`](crate::RESERVED_PREFIX); nothing is committed then.
     pub fn update<N: Into<String>>(
         &mut self,
         changes: impl IntoIterator<Item = (N, Encoded)>,
     ) -> Result<(), StateError> {
-        let changes = changes.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let changes: Vec<(String, Encoded)> =
+            changes.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        if let Some((name, _)) = changes.iter().find(|(name, _)| is_reserved(name)) {
+            return Err(StateError::Reserved { attribute: name.clone() });
+        }
         self.commit(None, changes)?;
         self.maintain()?;
         Ok(())
@@ -242,10 +259,94 @@ impl ActorState {
         acked_below: u64,
         digest: u64,
         reply: Reply,
-        changes: Vec<(String, Encoded)>,
+        mut changes: Vec<(String, Encoded)>,
     ) -> Result<(), StoreError> {
         let call = CallRecord { id, acked_below, digest, at_ms: unix_ms(), reply };
-        self.commit(Some(call), changes)
+        if self.intents.is_empty() {
+            return self.commit(Some(call), changes);
+        }
+        let mut intents = self.intents.clone();
+        if intents.finish(id, acked_below) {
+            changes.push(intents_change(&intents)?);
+        }
+        self.commit(Some(call), changes)?;
+        self.intents = intents;
+        Ok(())
+    }
+
+    /// Notes, as durably as any commit, that a call is about to be tried again; or parks it, if
+    /// the actor died of it too often. Gives the intent of a call that must not run.
+    ///
+    /// A call that the ledger knows, or has forgotten, needs no intent: it does not run.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the state must be reopened.
+    pub fn note_attempt(
+        &mut self,
+        id: CallId,
+        method: &str,
+        attempt: &Attempt,
+    ) -> Result<Option<Intent>, StoreError> {
+        let known = self.admit(id, 0) != Admission::Fresh;
+        if !known && self.intents.poison(id).is_none() {
+            self.change_intents(|intents| {
+                intents.note(id, method, attempt);
+                true
+            })?;
+        }
+        Ok(self.intents.poison(id).cloned())
+    }
+
+    /// Lets a parked call run again when its caller sends it again: forgets the deaths. `false` if
+    /// it is not parked.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the state must be reopened.
+    pub fn retry_call(&mut self, id: CallId) -> Result<bool, StoreError> {
+        if self.intents.poison(id).is_none() {
+            return Ok(false);
+        }
+        self.forget_intent(id)
+    }
+
+    /// Decides that a parked call never runs again. `false` if it is not parked.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the state must be reopened.
+    pub fn drop_call(&mut self, id: CallId) -> Result<bool, StoreError> {
+        self.change_intents(|intents| intents.drop_call(id))
+    }
+
+    pub(crate) fn forget_intent(&mut self, id: CallId) -> Result<bool, StoreError> {
+        if self.intents.is_empty() {
+            return Ok(false);
+        }
+        self.change_intents(|intents| intents.finish(id, 0))
+    }
+
+    /// Commits the intents if `change` says that it changed them.
+    fn change_intents(
+        &mut self,
+        change: impl FnOnce(&mut Intents) -> bool,
+    ) -> Result<bool, StoreError> {
+        let mut intents = self.intents.clone();
+        if !change(&mut intents) {
+            return Ok(false);
+        }
+        self.commit(None, vec![intents_change(&intents)?])?;
+        self.intents = intents;
+        Ok(true)
+    }
+
+    /// Calls that the actor died of.
+    pub fn intents(&self) -> &Intents {
+        &self.intents
+    }
+
+    /// What became of a call. [`store::outcome`](crate::store::outcome()) tells it of a state
+    /// that is not open.
+    pub fn outcome(&self, id: CallId) -> CallOutcome {
+        CallOutcome::of(id, &self.view.ledger, &self.intents)
     }
 
     fn commit(
@@ -292,7 +393,7 @@ impl ActorState {
 
     /// The committed attributes with their encoded values, by name.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, &Encoded)> {
-        self.view.attributes.iter().map(|(name, value)| (name.as_str(), value))
+        self.view.named_attributes()
     }
 
     /// The encoded value of one attribute.
@@ -323,6 +424,19 @@ impl ActorState {
     pub(crate) fn switches(&self) -> Switches {
         self.options.switches
     }
+}
+
+/// Whether an attribute's name is one of the library's own.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.starts_with(intent::RESERVED_PREFIX)
+}
+
+fn intents_change(intents: &Intents) -> Result<(String, Encoded), StoreError> {
+    let value = intents.encode().map_err(|source| StoreError::Unloadable {
+        attribute: intent::ATTRIBUTE.to_owned(),
+        reason: source.to_string(),
+    })?;
+    Ok((intent::ATTRIBUTE.to_owned(), value))
 }
 
 /// Whether a path is the URL of a state in a server.

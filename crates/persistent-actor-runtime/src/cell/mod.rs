@@ -13,10 +13,9 @@ use crate::builder::Policy;
 use crate::error::CallError;
 use crate::event::{Event, EventKind, Observer, now_ns};
 use crate::handle::KillPoint;
-use crate::lending::Payload;
 use crate::link::{Flushed, Link};
 use crate::mapping::Mapping;
-use crate::pending::{Answered, Pending};
+use crate::pending::{Answered, Pending, Request};
 use crate::process::WorkerProcess;
 use crate::wire::Frame;
 use crate::zombie::{SupersedeError, Zombie};
@@ -139,19 +138,20 @@ impl Cell {
         self.permits.clone().acquire_owned().await.map_err(|_| self.refusal(&self.state()))
     }
 
-    /// Sends a call; the answer comes through the result.
+    /// Sends a call or a question; the answer comes through the result.
     pub(crate) fn send(
         &self,
-        method: u32,
-        args: Payload,
+        mut request: Request,
         permit: OwnedSemaphorePermit,
     ) -> Result<oneshot::Receiver<Answered>, CallError> {
         let mut state = self.state();
         if state.end.is_some() || state.closing {
             return Err(self.refusal(&state));
         }
-        let kill_at = state.kill_next.take();
-        let answer = state.pending.push(method, args, kill_at, permit);
+        if let Request::Call { kill_at, .. } = &mut request {
+            *kill_at = state.kill_next.take();
+        }
+        let answer = state.pending.push(request, permit);
         let index = state.pending.len() - 1;
         if state.link.as_ref().is_some_and(|link| link.ready) {
             self.transmit(&mut state, index);
@@ -279,17 +279,31 @@ impl Cell {
         let (acked_below, incarnation) = (pending.acked_below(), self.incarnation());
         let session = pending.session();
         let (Some(link), Some(call)) = (link, pending.get_mut(index)) else { return };
-        let id = CallId { session, sequence: call.sequence };
         call.attempt = call.attempt.saturating_add(1);
         call.sent_to = incarnation;
-        let (method, attempt) = (call.method, call.attempt);
-        if attempt > 1 {
-            self.emit(|| EventKind::Retried { call: id, attempt });
+        let (id, sequence, attempt) = (call.id(session), call.sequence, call.attempt);
+        let (method, args, kill_at, given) = match &call.request {
+            Request::Outcome(id) => {
+                link.push(&Frame::Ask { sequence, id: *id });
+                return;
+            }
+            Request::Call { method, args, kill_at, id } => (*method, args, *kill_at, id.is_some()),
+        };
+        // A call that is to be parked does not start.
+        if !call.is_poison(&self.policy) {
+            if attempt > 1 {
+                self.emit(|| EventKind::Retried { call: id, attempt });
+            }
+            let method = (self.method_name)(method as usize);
+            self.emit(|| EventKind::CallStarted { call: id, method, attempt });
         }
-        let name = self.method_name;
-        self.emit(|| EventKind::CallStarted { call: id, method: name(method as usize), attempt });
-        let kill_at = call.kill_at.filter(|_| attempt == 1);
-        link.push_call(&call.args, |args| Frame::Call { id, acked_below, method, kill_at, args });
+        if call.deaths > 0 || given {
+            let limit = self.policy.max_deaths_per_call;
+            link.push(&Frame::Attempt { id, deaths: call.deaths, limit, last: &call.last });
+        }
+        let kill_at = kill_at.filter(|_| attempt == 1);
+        let id = CallId { session, sequence };
+        link.push_call(args, |args| Frame::Call { id, acked_below, method, kill_at, args });
     }
 
     /// Sends what waits; what the socket does not take is left to the supervisor.

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use persistent_actor::{Encoded, codec};
 use tokio::io::unix::AsyncFd;
 
 use super::{Cell, End, State};
@@ -11,7 +12,7 @@ use crate::error::CallError;
 use crate::event::{CallStatus, EventKind, Exit};
 use crate::lending::Payload;
 use crate::link::{Flushed, Link};
-use crate::pending::{Charge, PendingCall};
+use crate::pending::Charge;
 use crate::process::WorkerProcess;
 use crate::wire::{Frame, Stamps, Status, Value, WireError};
 
@@ -116,19 +117,23 @@ impl Cell {
         let Some(call) = pending.take(sequence, self.incarnation()) else {
             return Err(WireError(format!("a reply to call {sequence}, which was not sent")));
         };
-        let id = pending.id(sequence);
-        let name = self.method_name;
-        self.emit(|| EventKind::CallFinished {
-            call: id,
-            method: name(call.method as usize),
-            attempt: call.attempt,
-            status: call_status(status),
-            replayed,
-            run_started_ns: stamp(stamps.run_started_ns),
-            run_ended_ns: stamp(stamps.run_ended_ns),
-            committed_ns: stamp(stamps.committed_ns),
-            reply_bytes: value.size(),
-        });
+        let id = call.id(pending.session());
+        if status == Status::Poison {
+            self.emit(|| EventKind::PoisonCall { call: id, deaths: deaths_told(&value) });
+        } else if let Some(method) = call.method() {
+            let method = (self.method_name)(method);
+            self.emit(|| EventKind::CallFinished {
+                call: id,
+                method,
+                attempt: call.attempt,
+                status: call_status(status),
+                replayed,
+                run_started_ns: stamp(stamps.run_started_ns),
+                run_ended_ns: stamp(stamps.run_ended_ns),
+                committed_ns: stamp(stamps.committed_ns),
+                reply_bytes: value.size(),
+            });
+        }
         // If nobody waits for the reply any more, it is discarded.
         let _ = call.caller.send(Ok((id, status, value)));
         Ok(())
@@ -192,9 +197,10 @@ impl Cell {
     }
 
     fn charge(&self, state: &mut State, death: &Death) {
-        let charged = state.pending.charge(self.incarnation(), death.killed, &self.policy);
+        let (incarnation, reason) = (self.incarnation(), || death.reason());
+        let charged = state.pending.charge(incarnation, death.killed, reason, &self.policy);
         let Some((charge, given_up)) = charged else { return };
-        let (call, last) = (state.pending.id(given_up.sequence), death.reason());
+        let (call, last) = (given_up.id(state.pending.session()), death.reason());
         let error = match charge {
             Charge::Poison { deaths } => {
                 self.emit(|| EventKind::PoisonCall { call, deaths });
@@ -233,9 +239,14 @@ impl Cell {
         let process = state.process.take();
         let link = state.link.take();
         let calls = state.pending.take_all();
-        for PendingCall { sequence, attempt, caller, .. } in calls {
-            let call = (attempt > 0).then(|| state.pending.id(sequence));
-            let _ = caller.send(Err(self.end_error(state.end.as_ref(), call)));
+        for call in calls {
+            let id = call.id(state.pending.session());
+            let error = if call.is_poison(&self.policy) {
+                CallError::PoisonCall { call: id, deaths: call.deaths, last: call.last }
+            } else {
+                self.end_error(state.end.as_ref(), (call.attempt > 0).then_some(id))
+            };
+            let _ = call.caller.send(Err(error));
         }
         drop(state);
         // Its buffers may be used again only when the process cannot read them any more.
@@ -264,6 +275,11 @@ pub(crate) enum Duties {
     GiveUp(Option<String>),
 }
 
+/// The number of deaths in the answer of a worker to a call that it has not run because of them.
+fn deaths_told(value: &Encoded) -> u32 {
+    codec::decode::<(u32, String)>(value).map_or(0, |(deaths, _)| deaths)
+}
+
 fn stamp(ns: u64) -> Option<u64> {
     (ns != 0).then_some(ns)
 }
@@ -273,6 +289,8 @@ fn call_status(status: Status) -> CallStatus {
         Status::Returned | Status::Unsendable => CallStatus::Returned,
         Status::Failed => CallStatus::Failed,
         Status::Panicked => CallStatus::Panicked,
-        Status::Rejected | Status::Expired => CallStatus::Rejected,
+        Status::Rejected | Status::Expired | Status::Poison | Status::NotCommitted => {
+            CallStatus::Rejected
+        }
     }
 }

@@ -10,7 +10,9 @@ use super::names::{FileId, FileName};
 use super::recovery::{self, Replayed, Survey};
 use super::replay::Tail;
 use super::storage::{Storage, open_storage};
+use crate::call::CallId;
 use crate::error::OpenError;
+use crate::outcome::CallOutcome;
 
 /// What a state directory holds.
 #[derive(Clone, Debug)]
@@ -51,6 +53,35 @@ pub struct FileInfo {
 /// See [`OpenError`]; [`OpenError::NotFound`] if there is no state.
 pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
     inspect_on(open_storage(path, false, false)?, path)
+}
+
+/// What became of a call, read from the state at `path`: also while nobody runs it. Claims
+/// nothing and never holds up an actor that is running.
+///
+/// The journal is synced before this returns, because its writer may have been killed before it
+/// did: a commit at `power` that was reported is not taken back by a power loss.
+///
+/// # Errors
+/// See [`OpenError`]; [`OpenError::NotFound`] if there is no state.
+pub fn outcome(path: &Path, id: CallId) -> Result<CallOutcome, OpenError> {
+    let disk = Disk::new(open_storage(path, false, true)?, true);
+    loop {
+        let found = inspect(path)?;
+        let intents = found.view.intents().map_err(|source| OpenError::Attribute {
+            attribute: crate::intent::ATTRIBUTE.to_owned(),
+            source,
+        })?;
+        let outcome = CallOutcome::of(id, &found.view.ledger, &intents);
+        let Some(FileName::Journal(head)) = FileName::parse(&found.journal) else {
+            return Ok(outcome);
+        };
+        match disk.open(FileName::Journal(head)).and_then(|journal| disk.sync(&journal)) {
+            Ok(()) => return Ok(outcome),
+            // A checkpoint has replaced it since.
+            Err(failure) if is_missing(&failure) => {}
+            Err(failure) => return Err(ReadError::from(failure).into_open_error(path)),
+        }
+    }
 }
 
 /// How long reading is tried while an actor keeps changing what is read.

@@ -32,7 +32,7 @@ pub use create::create;
 pub use file::FileStore;
 #[doc(hidden)]
 pub use inspect::inspect_on;
-pub use inspect::{FileInfo, Inspection, inspect, is_state_file, last_holder};
+pub use inspect::{FileInfo, Inspection, inspect, is_state_file, last_holder, outcome};
 #[cfg(feature = "redis")]
 pub use redis::RedisStore;
 pub use salvage::{Damage, Salvage, salvage};
@@ -44,8 +44,9 @@ pub const FORMAT_VERSION: u32 = 1;
 use std::collections::BTreeMap;
 
 use crate::call::{CallId, Reply};
-use crate::codec::Encoded;
+use crate::codec::{CodecError, Encoded};
 use crate::error::StoreError;
+use crate::intent::Intents;
 use crate::ledger::{Entry, Ledger, LedgerLimits};
 
 /// All that is committed of one actor.
@@ -70,6 +71,20 @@ impl View {
             self.ledger.insert(id, acked_below, entry);
             self.ledger.trim(limits);
         }
+    }
+
+    /// The attributes that have a name given by their user: without the library's own.
+    pub fn named_attributes(&self) -> impl Iterator<Item = (&str, &Encoded)> {
+        let all = self.attributes.iter().map(|(name, value)| (name.as_str(), value));
+        all.filter(|(name, _)| !crate::state::is_reserved(name))
+    }
+
+    /// Calls that the actor died of.
+    ///
+    /// # Errors
+    /// If the attribute that holds them is something else.
+    pub fn intents(&self) -> Result<Intents, CodecError> {
+        Intents::load(self.attributes.get(crate::intent::ATTRIBUTE))
     }
 
     /// Makes sure that a view which comes from outside can be that of a store.
