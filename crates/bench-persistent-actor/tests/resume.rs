@@ -1,6 +1,6 @@
 //! The whole program is killed and goes on where it stood: the real binary, real SIGKILL.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and tell")]
 
 mod common;
 
@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bench_persistent_actor::chain;
 use common::{Bench, descendants, is_running, stderr, stdout, wait_until};
-use persistent_actor::Integer;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process};
@@ -33,7 +32,7 @@ fn final_states(result: &Value) -> Vec<String> {
 /// How many replies a timeline tells of that is cut off anywhere.
 fn replies(timeline: &Path) -> usize {
     let text = std::fs::read_to_string(timeline).unwrap();
-    text.lines().filter(|line| line.contains("\"name\":\"process\"") && line.ends_with(',')).count()
+    text.lines().filter(|line| common::is_reply(line)).count()
 }
 
 /// Starts the run and kills it after up to `life`, again and again, then lets it end.
@@ -148,7 +147,7 @@ fn content(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
 #[test]
 fn a_run_is_not_resumed_with_other_parameters_and_nothing_changes() {
     let bench = Bench::new();
-    let (_, _, _) = interrupted(&bench, Signal::KILL);
+    interrupted(&bench, Signal::KILL);
     let before = content(&bench.path("states"));
     for (flags, message) in [
         (&["--num-actors=7"][..], "begun with --num-actors=20, not --num-actors=7"),

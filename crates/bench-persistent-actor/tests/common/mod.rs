@@ -108,3 +108,8 @@ pub(crate) fn is_running(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().starts_with(" Z"))
 }
+
+/// Whether this line of a timeline tells of a call of `process` that was answered.
+pub(crate) fn is_reply(line: &str) -> bool {
+    line.contains("\"name\":\"process\"") && line.contains("\"status\":\"returned\"")
+}
