@@ -12,7 +12,7 @@ use persistent_actor::Durability;
 use persistent_actor_runtime::now_ns;
 use rustix::process::Signal;
 
-use crate::chaos::{self, ChaosError, ChaosPlan};
+use crate::chaos::{self, ChaosError};
 use crate::cli::{Cli, Command, RunArgs};
 use crate::export::csv::CsvError;
 use crate::export::json;
@@ -107,7 +107,7 @@ fn with_causes(error: &dyn StdError) -> String {
 
 /// Kills everything and says what came of it.
 fn run_chaos(seed: u64, args: &RunArgs) -> Result<u8, AppError> {
-    let plan = ChaosPlan::new(seed, args);
+    let plan = scenario::chaos_plan(seed, args)?;
     let mut outputs = scenario::outputs(args)?;
     let state_dir = scenario::empty_state_dir(args)?;
     let notes = Arc::new(Notes::new(plan.faults(), "faults", outputs.quiet));

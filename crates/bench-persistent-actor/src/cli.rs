@@ -18,7 +18,8 @@ pub const MAX_ROUNDS: u64 = 1_000_000;
 pub const MAX_FAULTS: u64 = 10_000_000;
 
 /// What a chaos run decides for itself.
-const NOT_WITH_CHAOS: [&str; 11] = [
+const NOT_WITH_CHAOS: [&str; 12] = [
+    "all_processors",
     "delay_ms",
     "failure",
     "large",

@@ -6,7 +6,8 @@ use persistent_actor::Durability;
 use serde::Serialize;
 
 use crate::chain;
-use crate::cli::RunArgs;
+use crate::chaos::ChaosPlan;
+use crate::cli::{self, RunArgs};
 use crate::export::csv::{CsvError, CsvFile};
 use crate::export::{OutputError, OutputFile};
 use crate::faults::{self, KillPlan};
@@ -133,6 +134,12 @@ pub enum UsageError {
         /// What was asked for.
         kills: u64,
         /// How many actors there are.
+        num_actors: u64,
+    },
+    /// A chaos run whose actors have nobody to call.
+    #[error("--num-actors={num_actors}: a chaos run needs actors that call each other; expected 2 to {max}", max = cli::MAX_ACTORS)]
+    TooFewActors {
+        /// What was asked for.
         num_actors: u64,
     },
     /// A state directory without a safe state.
@@ -266,6 +273,17 @@ pub fn state_dir(args: &RunArgs, scenario: &Scenario) -> Result<StateDir, UsageE
         path: path.clone(),
         source,
     })
+}
+
+/// What a chaos run with this seed is to do.
+///
+/// # Errors
+/// [`UsageError::TooFewActors`]
+pub fn chaos_plan(seed: u64, args: &RunArgs) -> Result<ChaosPlan, UsageError> {
+    match args.num_actors {
+        num_actors @ 0..2 => Err(UsageError::TooFewActors { num_actors }),
+        _ => Ok(ChaosPlan::new(seed, args)),
+    }
 }
 
 /// A directory for the states of a chaos run.

@@ -68,6 +68,7 @@ const BAD_INPUT: &[&[&str]] = &[
     &["--chaos=x"],
     &["--chaos=1", "--delay-ms=0"],
     &["--chaos=1", "--large"],
+    &["--chaos=1", "--num-actors=1"],
     &["--chaos=1", "--kills=-1"],
     &["--chaos=1", "--zombies=many"],
     &["--chaos=1", "--state-dir=full"],

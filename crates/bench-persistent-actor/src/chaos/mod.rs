@@ -12,6 +12,7 @@
 //! The seed decides who is hit, when and how; what exactly is hit depends on the machine's
 //! timing, too.
 
+pub mod faults;
 pub mod program;
 pub mod report;
 pub mod scene;
@@ -119,6 +120,7 @@ pub async fn run(plan: &ChaosPlan, dir: &Path, notes: &Arc<Notes>) -> Result<Rep
     let large_zombies = plan.zombies / ONE_LARGE_IN;
     let small = Scene {
         name: "small",
+        first_part: 0,
         chains: SMALL_CHAINS,
         num_actors: plan.num_actors,
         kills: plan.kills - large_kills,
@@ -126,6 +128,7 @@ pub async fn run(plan: &ChaosPlan, dir: &Path, notes: &Arc<Notes>) -> Result<Rep
     };
     let large = Scene {
         name: "large",
+        first_part: SMALL_CHAINS as u64,
         chains: LARGE_CHAINS,
         num_actors: plan.num_actors.min(LARGE_ACTORS),
         kills: large_kills,

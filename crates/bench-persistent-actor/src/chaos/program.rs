@@ -35,6 +35,13 @@ const MAX_KILLS_OF_ONE_RUN: u64 = 10;
 const LIFE_OF_SMALL: Duration = Duration::from_millis(120);
 const LIFE_OF_LARGE: Duration = Duration::from_millis(400);
 
+/// How many calls a run makes, about, so that it outlasts several kills.
+const CALLS_OF_SMALL: u64 = 4000;
+const CALLS_OF_LARGE: u64 = 120;
+
+/// How many actors with large states a run has at most.
+const LARGE_ACTORS: usize = 4;
+
 /// How long a run may take that nobody kills.
 const LIVENESS: Duration = Duration::from_secs(300);
 
@@ -71,16 +78,18 @@ pub async fn run(
     notes: &Notes,
     report: &mut Report,
 ) -> Result<(), ChaosError> {
-    let mut random = plan.random(1);
+    let mut random = plan.random(u64::MAX);
     let each = plan.restarts.div_ceil(2).min(MAX_KILLS_OF_ONE_RUN);
     let mut number = 0;
     while report.program_kills < plan.restarts {
         let large = number % 2 == 1;
+        let num_actors = if large { plan.num_actors.min(LARGE_ACTORS) } else { plan.num_actors };
+        let calls = if large { CALLS_OF_LARGE } else { CALLS_OF_SMALL };
         let program = Program {
             dir: dir.join(format!("program-{number}")),
             large,
-            num_actors: if large { plan.num_actors.min(4) } else { plan.num_actors },
-            num_rounds: if large { 40 } else { 200 },
+            num_actors,
+            num_rounds: (calls / (num_actors as u64 - 1)).max(2),
         };
         let kills = each.min(plan.restarts - report.program_kills);
         if !program.run(plan, kills, &mut random, notes, report).await? {

@@ -14,13 +14,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use persistent_actor_runtime::{Error, KillPoint, Node, ZombieEnd};
-use rand::RngExt;
-use rand::rngs::StdRng;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::chain;
 use crate::chaos::ChaosPlan;
+use crate::chaos::faults::{Fault, Faults, share};
 use crate::chaos::report::{Kills, Report, Zombies};
 use crate::member::Member;
 use crate::notes::Notes;
@@ -31,14 +30,13 @@ use crate::workload::{RunError, actor_name, call, wait};
 /// When faults stop, calls must finish: a call that takes longer is a failure.
 const LIVENESS: Duration = Duration::from_secs(60);
 
-/// How many calls of 100 meet a fault while there are faults left.
-const FAULTS_PERCENT: u32 = 80;
-
 /// One kind of actors under faults.
 #[derive(Clone, Copy, Debug)]
 pub struct Scene {
     /// The name of its directory.
     pub name: &'static str,
+    /// The number of its first chain among the parts of the run.
+    pub first_part: u64,
     /// How many chains work at once.
     pub chains: usize,
     /// How many actors each has.
@@ -47,19 +45,6 @@ pub struct Scene {
     pub kills: u64,
     /// How many workers are stopped and superseded, in all chains.
     pub zombies: u64,
-}
-
-/// What happens to the actor that is called.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
-    None,
-    /// SIGKILL after this part of a call's time; then, if there is a second number, again after
-    /// this part of a recovery's time.
-    Kill(f64, Option<f64>),
-    /// SIGKILL at this point of the call.
-    KillAt(KillPoint),
-    /// SIGSTOP after this part of a call's time.
-    Zombie(f64),
 }
 
 /// Runs the scene in a directory of its own under `dir` and adds what it found to `report`.
@@ -113,13 +98,12 @@ async fn run_chains<M: Member>(
             let name = format!("chain-{number}-{}", actor_name(actor));
             members.push(M::spawn(&node, name).await.map_err(Error::from)?);
         }
-        let part = format!("{}/{number}", scene.name);
         let chain = Chain {
-            faults: Faults {
-                random: plan.random(part.bytes().fold(7, |hash, byte| hash * 31 + u64::from(byte))),
-                kills: share(scene.kills, scene.chains, number),
-                zombies: share(scene.zombies, scene.chains, number),
-            },
+            faults: Faults::new(
+                plan.random(scene.first_part + number as u64),
+                share(scene.kills, scene.chains, number),
+                share(scene.zombies, scene.chains, number),
+            ),
             accounts: vec![Account::default(); members.len()],
             members,
             call_time: Duration::from_micros(200),
@@ -135,12 +119,6 @@ async fn run_chains<M: Member>(
     }
     node.shutdown().await;
     Ok(all)
-}
-
-/// The part of `all` that falls to one of several.
-fn share(all: u64, parts: usize, number: usize) -> u64 {
-    let (parts, number) = (parts as u64, number as u64);
-    all / parts + u64::from(number < all % parts)
 }
 
 /// What was found so far.
@@ -182,49 +160,6 @@ impl Found {
         let Self { calls, kills, zombies, updates, diverged, failures } = all;
         (report.calls, report.kills, report.zombies) = (calls, kills, zombies);
         (report.updates, report.diverged, report.failures) = (updates, diverged, failures);
-    }
-}
-
-/// The faults that one chain still has to meet.
-struct Faults {
-    random: StdRng,
-    kills: u64,
-    zombies: u64,
-}
-
-impl Faults {
-    fn left(&self) -> u64 {
-        self.kills + self.zombies
-    }
-
-    /// What happens to the next call.
-    fn next(&mut self) -> Fault {
-        if self.left() == 0 || !self.random.random_ratio(FAULTS_PERCENT, 100) {
-            return Fault::None;
-        }
-        // A little beyond the call's end: between two calls, too.
-        let instant = self.random.random_range(0.0..1.3);
-        if self.random.random_range(0..self.left()) < self.zombies {
-            self.zombies -= 1;
-            return Fault::Zombie(instant);
-        }
-        self.kills -= 1;
-        match self.random.random_range(0..10) {
-            0..3 => Fault::KillAt(self.point()),
-            3..6 if self.kills > 0 => {
-                self.kills -= 1;
-                Fault::Kill(instant, Some(self.random.random()))
-            }
-            _ => Fault::Kill(instant, None),
-        }
-    }
-
-    fn point(&mut self) -> KillPoint {
-        match self.random.random_range(0..4) {
-            0 => KillPoint::BeforeRun,
-            1 => KillPoint::BeforeCommit,
-            _ => KillPoint::AfterCommit,
-        }
     }
 }
 
@@ -275,7 +210,7 @@ impl<M: Member> Chain<M> {
     async fn call(&mut self, actor: usize, argument: M::Value) -> Result<M::Value, RunError> {
         let member = self.members[actor].clone();
         let begin = Instant::now();
-        let fault = self.faults.next();
+        let fault = self.faults.draw();
         let work = call(member.process(0, argument.clone()));
         let reply = match fault {
             Fault::None => {
@@ -286,20 +221,15 @@ impl<M: Member> Chain<M> {
             Fault::Kill(instant, again) => {
                 let instant = self.call_time.mul_f64(instant);
                 let again = again.map(|part| self.recovery_time.mul_f64(part));
-                let (reply, killed) =
-                    tokio::join!(in_time(work), in_time(kill(&member, instant, again)));
+                let killing = in_time(kill(&member, instant, again));
+                let (reply, killed) = tokio::join!(in_time(work), killing);
                 killed?;
-                self.found.kills.in_call += 1;
-                self.found.kills.while_starting += u64::from(again.is_some());
                 reply?
             }
             Fault::KillAt(point) => {
                 member.kill_in_next_call(point);
                 let reply = in_time(work).await?;
                 self.recovery_time = average(self.recovery_time, begin.elapsed());
-                self.found.kills.at_point += 1;
-                self.found.kills.between_commit_and_reply +=
-                    u64::from(point == KillPoint::AfterCommit);
                 reply
             }
             Fault::Zombie(instant) => {
@@ -348,15 +278,25 @@ impl<M: Member> Chain<M> {
         Ok(reply)
     }
 
-    fn count_fault(&self, fault: Fault) {
-        let faults = match fault {
-            Fault::None => 0,
-            Fault::Kill(_, Some(_)) => 2,
-            _ => 1,
-        };
-        for _ in 0..faults {
-            self.notes.step_done();
+    fn count_fault(&mut self, fault: Fault) {
+        let kills = &mut self.found.kills;
+        match fault {
+            Fault::None => return,
+            // Counted by its end.
+            Fault::Zombie(_) => {}
+            Fault::Kill(_, again) => {
+                kills.in_call += 1;
+                if again.is_some() {
+                    kills.while_starting += 1;
+                    self.notes.step_done();
+                }
+            }
+            Fault::KillAt(point) => {
+                kills.at_point += 1;
+                kills.between_commit_and_reply += u64::from(point == KillPoint::AfterCommit);
+            }
         }
+        self.notes.step_done();
     }
 }
 
@@ -383,45 +323,4 @@ async fn in_time<T>(work: impl Future<Output = Result<T, RunError>>) -> Result<T
 /// A running average that follows changes within some calls.
 fn average(before: Duration, now: Duration) -> Duration {
     (before * 7 + now) / 8
-}
-
-#[cfg(test)]
-mod tests {
-    use rand::SeedableRng;
-
-    use super::*;
-
-    fn faults(seed: u64) -> Vec<Fault> {
-        let random = StdRng::seed_from_u64(seed);
-        let mut faults = Faults { random, kills: 100, zombies: 10 };
-        let mut all = Vec::new();
-        while faults.left() > 0 {
-            all.push(faults.next());
-        }
-        all
-    }
-
-    #[test]
-    fn the_seed_decides_the_faults_and_there_are_as_many_as_were_asked_for() {
-        assert_eq!(faults(5), faults(5));
-        assert_ne!(faults(5), faults(6));
-        let mut kills = 0;
-        let mut zombies = 0;
-        for fault in faults(7) {
-            match fault {
-                Fault::None => {}
-                Fault::Kill(_, again) => kills += 1 + u64::from(again.is_some()),
-                Fault::KillAt(_) => kills += 1,
-                Fault::Zombie(_) => zombies += 1,
-            }
-        }
-        assert_eq!((kills, zombies), (100, 10));
-    }
-
-    #[test]
-    fn the_shares_of_all_chains_are_the_whole() {
-        for all in [0, 1, 7, 200] {
-            assert_eq!((0..4).map(|number| share(all, 4, number)).sum::<u64>(), all);
-        }
-    }
 }
