@@ -307,3 +307,27 @@ fn attributes_are_named_when_one_is_not_found() {
          table\n"
     );
 }
+
+#[test]
+fn calls_that_the_actor_died_of_are_no_attribute_of_its_user() {
+    let doctor = Doctor::new();
+    doctor.example("state");
+    doctor.ok(&["fork", "state", "twin"]);
+    let mut state = doctor.open("twin");
+    let run = persistent_actor::SessionId::generate().unwrap();
+    let attempt = persistent_actor::Attempt { run, deaths: 5, limit: 5, last: "signal 6".into() };
+    assert!(state.note_attempt(common::id(9), "abort", &attempt).unwrap().is_some());
+    drop(state);
+    common::release(&doctor.path("twin"));
+    assert_eq!(doctor.json(0, &["diff", "state", "twin", "--json"])["same"], true);
+    let shown = doctor.json(0, &["show", "twin", "--json"]);
+    assert_eq!(shown["attributes"].as_array().unwrap().len(), 5);
+    assert_eq!(doctor.json(0, &["verify", "twin", "--json"])[0]["attributes"], 5);
+    // Another actor has not died of anything.
+    doctor.ok(&["fork", "twin", "third"]);
+    assert!(doctor.open("third").intents().is_empty());
+    // The same actor in another place has.
+    doctor.ok(&["export", "twin", "file"]);
+    doctor.ok(&["import", "file", "moved"]);
+    assert!(doctor.open("moved").intents().poison(common::id(9)).is_some());
+}

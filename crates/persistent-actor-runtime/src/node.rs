@@ -86,7 +86,7 @@ impl Node {
     /// the state is read, and not changed.
     ///
     /// # Errors
-    /// [`Error::Open`] if the state cannot be read ([`OpenError::NotFound`] if there is none),
+    /// [`Error::Open`] if the state cannot be read ([`OpenError::NotFound`](crate::OpenError::NotFound) if there is none),
     /// [`Error::Spawn`] if no actor can have this name, [`Error::Call`] if the actor dies while it
     /// is asked.
     pub async fn outcome<T, E>(&self, name: &str, call: CallId) -> Result<TypedOutcome<T, E>, Error>

@@ -287,7 +287,7 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Appends a text; a long one is cut.
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_bytes(out, text[..text.floor_char_boundary(MAX_TEXT_BYTES)].as_bytes());
+    put_bytes(out, &text.as_bytes()[..text.floor_char_boundary(MAX_TEXT_BYTES)]);
 }
 
 fn put_call_id(out: &mut Vec<u8>, id: CallId) {

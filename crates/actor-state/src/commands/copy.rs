@@ -91,7 +91,10 @@ pub(crate) fn fork(args: &ForkArgs) -> Result<u8, Error> {
     let path = state_path(&args.new, &args.root)?;
     let draft = Draft::of_new(&path)?;
     // A different actor: it has answered no call yet, and a call to the other is new to it.
-    let view = View { ledger: Ledger::default(), ..reading.state.view };
+    let attributes = reading.state.view.named_attributes();
+    let attributes = attributes.map(|(name, value)| (name.to_owned(), value.clone())).collect();
+    let view =
+        View { sequence: reading.state.view.sequence, attributes, ledger: Ledger::default() };
     draft.make_state(&reading.path, &view, 0, None)?;
     draft.publish()?;
     let (from, to) = (&reading.path.to_string_lossy(), &path.to_string_lossy());
@@ -101,7 +104,7 @@ pub(crate) fn fork(args: &ForkArgs) -> Result<u8, Error> {
 }
 
 fn content(view: &View) -> String {
-    let (attributes, calls) = (view.attributes.len(), view.ledger.len());
+    let (attributes, calls) = (view.named_attributes().count(), view.ledger.len());
     let (attributes, calls) = (count(attributes, "attribute"), count(calls, "remembered call"));
     format!("{attributes}, {calls}, sequence {}", view.sequence)
 }

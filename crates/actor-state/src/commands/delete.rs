@@ -30,7 +30,7 @@ pub(crate) fn run(args: &DeleteArgs) -> Result<u8, Error> {
     let content = match reading {
         Ok(reading) => format!(
             "{}, {}, sequence {}",
-            count(reading.state.view.attributes.len(), "attribute"),
+            count(reading.state.view.named_attributes().count(), "attribute"),
             show_bytes(reading.disk_bytes()),
             reading.state.view.sequence
         ),

@@ -1,5 +1,7 @@
 //! `diff`: two states, attribute by attribute.
 
+use std::collections::BTreeMap;
+
 use persistent_actor::Encoded;
 use serde::Serialize;
 
@@ -64,7 +66,11 @@ pub(crate) fn run(args: &DiffArgs) -> Result<u8, Error> {
 fn compare(args: &DiffArgs) -> Result<Report, Error> {
     let before = Reading::named(&args.before, &args.root)?;
     let after = Reading::named(&args.after, &args.root)?;
-    let (old, new) = (&before.state.view.attributes, &after.state.view.attributes);
+    let named = |reading: &Reading| -> BTreeMap<String, Encoded> {
+        let named = reading.state.view.named_attributes();
+        named.map(|(name, value)| (name.to_owned(), value.clone())).collect()
+    };
+    let (old, new) = (&named(&before), &named(&after));
     let mut report =
         Report { same: true, added: Vec::new(), removed: Vec::new(), changed: Vec::new() };
     for (name, value) in old {

@@ -130,7 +130,7 @@ fn row(path: &Path) -> Row {
             epoch: Some(reading.state.epoch),
             sequence: Some(reading.state.view.sequence),
             disk_bytes: Some(reading.disk_bytes()),
-            attributes: Some(reading.state.view.attributes.len()),
+            attributes: Some(reading.state.view.named_attributes().count()),
             calls: Some(reading.state.view.ledger.len()),
             holder: reading.holder(),
             path,

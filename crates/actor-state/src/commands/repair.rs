@@ -64,7 +64,7 @@ fn plan(salvage: &Salvage, drop_unreadable: bool) -> Option<Plan<'_>> {
         true => "what can be read of the state",
         false => "the whole state",
     };
-    let attributes = count(view.attributes.len(), "attribute");
+    let attributes = count(view.named_attributes().count(), "attribute");
     let kept = format!("{what} after commit {} ({attributes})", view.sequence);
     let mut lost = lost_commits(salvage, view.sequence);
     if drop_unreadable {

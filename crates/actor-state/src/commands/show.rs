@@ -81,8 +81,8 @@ pub(crate) fn run(args: &ReadArgs) -> Result<u8, Error> {
 fn report(reading: &Reading) -> Report {
     let state = &reading.state;
     let ledger = &state.view.ledger;
-    let attributes = state.view.attributes.iter().map(|(name, value)| Attribute {
-        name: name.clone(),
+    let attributes = state.view.named_attributes().map(|(name, value)| Attribute {
+        name: name.to_owned(),
         size_bytes: value.size(),
         r#type: cbor::summary(value),
         value: match cbor::parse(value) {

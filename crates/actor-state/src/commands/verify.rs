@@ -101,7 +101,7 @@ fn verify(path: &Path) -> Report {
         Ok(reading) => {
             let view = &reading.state.view;
             report.sequence = Some(view.sequence);
-            report.attributes = Some(view.attributes.len());
+            report.attributes = Some(view.named_attributes().count());
             report.calls = Some(view.ledger.len());
             report.checked_bytes = Some(view.values().map(|value| value.size()).sum());
             report.damage = unreadable_values(&reading);
