@@ -13,7 +13,7 @@ use persistent_actor_runtime::now_ns;
 use rustix::process::Signal;
 
 use crate::chaos::{self, ChaosError};
-use crate::cli::{Cli, Command, RunArgs};
+use crate::cli::{Cli, Command, RunArgs, Workload};
 use crate::export::csv::CsvError;
 use crate::export::json;
 use crate::export::timeline::Timeline;
@@ -136,7 +136,8 @@ fn run(args: &RunArgs) -> Result<u8, AppError> {
     let state_dir = scenario::state_dir(args, &scenario)?;
     let notes = Notes::new(scenario.num_calls(), "calls", outputs.quiet);
     warn(&scenario, args, &state_dir, &notes);
-    if !args.all_processors
+    if scenario.workload == Workload::Chain
+        && !args.all_processors
         && let Err(error) = processor::stay_on_one()
     {
         notes.note(&format!("warning: cannot stay on one processor: {error}"));

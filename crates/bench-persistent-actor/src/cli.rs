@@ -4,12 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use persistent_actor::Durability;
+use serde::Serialize;
 
 /// The longest delay of a call: one day, in milliseconds.
 pub const MAX_DELAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// The most actors of one run; each is a process of its own.
 pub const MAX_ACTORS: u64 = 10_000;
+
+/// The most calls that one actor has before it at once: the engine sends 1024 without waiting, and
+/// kills read the state, too.
+pub const MAX_IN_FLIGHT: u64 = 1000;
 
 /// The most rounds of one run.
 pub const MAX_ROUNDS: u64 = 1_000_000;
@@ -18,7 +23,7 @@ pub const MAX_ROUNDS: u64 = 1_000_000;
 pub const MAX_FAULTS: u64 = 10_000_000;
 
 /// What a chaos run decides for itself.
-const NOT_WITH_CHAOS: [&str; 12] = [
+const NOT_WITH_CHAOS: [&str; 14] = [
     "all_processors",
     "delay_ms",
     "failure",
@@ -31,6 +36,8 @@ const NOT_WITH_CHAOS: [&str; 12] = [
     "seed",
     "kill_busy",
     "kill_after_commit",
+    "workload",
+    "in_flight",
 ];
 
 /// What persistent actors cost, and what a crash does to them.
@@ -147,8 +154,24 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Further options")]
     pub quiet: bool,
 
-    /// Let the actors spread over all processors; otherwise all stay on one, since only one
-    /// works at a time [default: false].
+    /// Who is called when: one actor after the other along the chain, or all at once, each
+    /// round a call to every actor.
+    #[arg(long, value_enum, default_value_t = Workload::Chain, help_heading = "Further options")]
+    pub workload: Workload,
+
+    /// Number of calls that each actor has before it at once, with --workload=parallel.
+    #[arg(
+        long,
+        value_name = "CALLS",
+        default_value = "1",
+        allow_negative_numbers = true,
+        value_parser = in_flight,
+        help_heading = "Further options"
+    )]
+    pub in_flight: u64,
+
+    /// Let the actors spread over all processors, as --workload=parallel always does; otherwise
+    /// all stay on one, since only one works at a time [default: false].
     #[arg(long, help_heading = "Further options")]
     pub all_processors: bool,
 
@@ -251,6 +274,26 @@ impl From<Level> for Durability {
     }
 }
 
+/// Who is called when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Workload {
+    /// One actor after the other, each with what the one before has answered.
+    Chain,
+    /// All actors at once.
+    Parallel,
+}
+
+impl Workload {
+    /// The name in CSV files: `chain` or `parallel`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chain => "chain",
+            Self::Parallel => "parallel",
+        }
+    }
+}
+
 /// The flags of `plot`.
 #[derive(Debug, Args)]
 pub struct PlotArgs {
@@ -309,6 +352,10 @@ fn rounds(text: &str) -> Result<u64, String> {
 
 fn faults(text: &str) -> Result<u64, String> {
     whole(text, "faults", 0, MAX_FAULTS)
+}
+
+fn in_flight(text: &str) -> Result<u64, String> {
+    whole(text, "calls", 1, MAX_IN_FLIGHT)
 }
 
 fn repeats(text: &str) -> Result<u64, String> {

@@ -7,8 +7,6 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::chain;
-
 /// One actor to be killed at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Kill {
@@ -43,9 +41,8 @@ pub fn victims(num_actors: usize, kills: usize) -> Vec<usize> {
 
 /// `kills` different actors, one after the other: the first at half of the run, the others
 /// spread evenly over the rest.
-pub fn spread(num_actors: usize, num_rounds: u64, kills: usize, seed: u64) -> KillPlan {
+pub fn spread(calls: u64, num_actors: usize, kills: usize, seed: u64) -> KillPlan {
     let mut random = StdRng::seed_from_u64(seed);
-    let calls = chain::num_calls(num_actors, num_rounds);
     let half = calls / 2;
     let victims = victims(num_actors, kills);
     let moments = (0..kills as u64).map(|k| half + k * (calls - half) / kills as u64);
@@ -56,9 +53,8 @@ pub fn spread(num_actors: usize, num_rounds: u64, kills: usize, seed: u64) -> Ki
 }
 
 /// `kills` random calls; each kills the very actor that is being called.
-pub fn busy(num_actors: usize, num_rounds: u64, kills: u64, seed: u64) -> KillPlan {
+pub fn busy(callees: &[usize], kills: u64, seed: u64) -> KillPlan {
     let mut random = StdRng::seed_from_u64(seed);
-    let callees: Vec<usize> = chain::callees(num_actors, num_rounds).collect();
     if callees.is_empty() {
         return Vec::new();
     }
@@ -75,9 +71,8 @@ pub fn busy(num_actors: usize, num_rounds: u64, kills: u64, seed: u64) -> KillPl
 
 /// `kills` different random calls (all of them, if there are fewer); each is killed after its
 /// commit and before its reply.
-pub fn after_commit(num_actors: usize, num_rounds: u64, kills: u64, seed: u64) -> KillPlan {
+pub fn after_commit(callees: &[usize], kills: u64, seed: u64) -> KillPlan {
     let mut random = StdRng::seed_from_u64(seed);
-    let callees: Vec<usize> = chain::callees(num_actors, num_rounds).collect();
     let amount = usize::try_from(kills).unwrap_or(usize::MAX).min(callees.len());
     let mut calls = rand::seq::index::sample(&mut random, callees.len(), amount).into_vec();
     calls.sort_unstable();
@@ -89,6 +84,11 @@ pub fn after_commit(num_actors: usize, num_rounds: u64, kills: u64, seed: u64) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain;
+
+    fn callees(num_actors: usize, num_rounds: u64) -> Vec<usize> {
+        chain::callees(num_actors, num_rounds).collect()
+    }
 
     fn picture(num_actors: usize, kills: usize) -> String {
         let victims = victims(num_actors, kills);
@@ -118,12 +118,12 @@ mod tests {
 
     #[test]
     fn the_first_kill_comes_at_half_time_and_the_others_before_the_end() {
-        let plan = spread(20, 20, 3, 0);
+        let plan = spread(380, 20, 3, 0);
         let moments: Vec<u64> = plan.iter().map(|kill| kill.at_call).collect();
         assert_eq!(moments, [190, 253, 316]);
         for (actors, rounds, kills) in [(2, 1, 2), (1, 20, 1), (5, 0, 5), (9, 3, 9)] {
             let calls = chain::num_calls(actors, rounds);
-            let plan = spread(actors, rounds, kills, 0);
+            let plan = spread(calls, actors, kills, 0);
             assert_eq!(plan.len(), kills);
             assert!(plan.iter().all(|kill| kill.at_call < calls.max(1)));
         }
@@ -131,23 +131,24 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_plan() {
-        assert_eq!(spread(20, 20, 3, 5), spread(20, 20, 3, 5));
-        assert_ne!(spread(20, 20, 3, 5), spread(20, 20, 3, 6));
-        assert_eq!(busy(20, 20, 9, 5), busy(20, 20, 9, 5));
+        assert_eq!(spread(380, 20, 3, 5), spread(380, 20, 3, 5));
+        assert_ne!(spread(380, 20, 3, 5), spread(380, 20, 3, 6));
+        assert_eq!(busy(&callees(20, 20), 9, 5), busy(&callees(20, 20), 9, 5));
     }
 
     #[test]
     fn no_call_is_killed_twice_after_its_commit() {
-        let mut calls: Vec<u64> = after_commit(7, 9, 40, 1).iter().map(|k| k.at_call).collect();
+        let mut calls: Vec<u64> =
+            after_commit(&callees(7, 9), 40, 1).iter().map(|k| k.at_call).collect();
         calls.dedup();
         assert_eq!(calls.len(), 40);
-        assert_eq!(after_commit(7, 9, 1000, 1).len() as u64, chain::num_calls(7, 9));
+        assert_eq!(after_commit(&callees(7, 9), 1000, 1).len() as u64, chain::num_calls(7, 9));
     }
 
     #[test]
     fn a_busy_plan_kills_whom_the_call_goes_to() {
         let callees: Vec<usize> = chain::callees(7, 9).collect();
-        let plan = busy(7, 9, 100, 1);
+        let plan = busy(&callees, 100, 1);
         assert_eq!(plan.len(), 100);
         assert!(plan.iter().all(|kill| callees[kill.at_call as usize] == kill.actor));
         assert!(plan.is_sorted_by_key(|kill| kill.at_call));

@@ -1,10 +1,10 @@
 //! `bench-persistent-actor`: what persistent actors cost, and what a crash does to them.
 //!
 //! The modules are a pipeline: [`cli`] (what was typed) → [`scenario`] (what is meant) →
-//! [`workload`] (runs it on the actors of [`actors`], killed by [`faults`], judged by [`chain`]
-//! and [`verification`]) → [`measurement`] (what was found) → [`export`], [`output`], [`plot`].
-//! [`chaos`] kills everything and compares with the right answer; [`floors`] measures what the
-//! machine allows.
+//! [`workload`] (runs it on the actors of [`actors`], killed by [`faults`], judged by [`chain`] or
+//! [`parallel`] and [`verification`]) → [`measurement`] (what was found) → [`export`], [`output`],
+//! [`plot`]. [`chaos`] kills everything and compares with the right answer; [`floors`] measures
+//! what the machine allows.
 
 pub mod actors;
 pub mod app;
@@ -18,6 +18,7 @@ pub mod measurement;
 pub mod member;
 pub mod notes;
 pub mod output;
+pub mod parallel;
 pub mod plot;
 pub mod processor;
 pub mod progress;

@@ -3,6 +3,7 @@
 use persistent_actor::Durability;
 use serde::Serialize;
 
+use crate::cli::Workload;
 use crate::scenario::System;
 use crate::verification::Tally;
 
@@ -25,6 +26,10 @@ pub struct Measurement {
     pub num_actors: usize,
     /// How many rounds.
     pub num_rounds: u64,
+    /// Who was called when.
+    pub workload: Workload,
+    /// How many calls each actor had before it at once; `None` in the chain.
+    pub in_flight: Option<u64>,
     /// Whether actors were killed.
     pub failure: bool,
     /// Seed of the kills' moments.
@@ -47,6 +52,9 @@ pub struct Measurement {
     pub calls: u64,
     /// The time of a call as the caller sees it, delay included; `None` without calls.
     pub call_us: Option<Distribution>,
+
+    /// How many calls were answered per second of the duration; `None` without calls.
+    pub throughput_per_s: Option<f64>,
 
     /// How often an actor's process was started again.
     pub restarts: u64,
@@ -93,6 +101,8 @@ pub struct Distribution {
     pub median: f64,
     /// 99 of 100 are shorter.
     pub p99: f64,
+    /// 999 of 1000 are shorter.
+    pub p999: f64,
     /// The longest.
     pub max: f64,
 }
@@ -105,6 +115,7 @@ impl Distribution {
             min: *values.first()?,
             median: quantile(&values, 0.5)?,
             p99: quantile(&values, 0.99)?,
+            p999: quantile(&values, 0.999)?,
             max: *values.last()?,
         })
     }
@@ -135,6 +146,8 @@ pub(crate) fn example() -> Measurement {
         delay_ms: 10,
         num_actors: 20,
         num_rounds: 20,
+        workload: Workload::Chain,
+        in_flight: None,
         failure: true,
         seed: 0,
         optimised: true,
@@ -145,6 +158,7 @@ pub(crate) fn example() -> Measurement {
         resumed_at_call: None,
         calls: 380,
         call_us: Distribution::of(vec![10_000.0, 10_040.0, 10_200.0]),
+        throughput_per_s: Some(99.7),
         restarts: 3,
         retries: 1,
         kills: [2, 9, 16]

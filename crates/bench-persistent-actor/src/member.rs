@@ -44,6 +44,8 @@ pub trait Member: Clone + Send + Sync + 'static {
         arg: Self::Value,
     ) -> impl Future<Output = Result<ZombieEnd, SupersedeError>> + Send;
 
+    /// The value that amounts to this number (of bytes: modulo 256).
+    fn value(number: u8) -> Self::Value;
     /// What the value amounts to, at a glance: of an array the first byte. A flaw elsewhere in
     /// the array stays in the state, where [`Member::examine`] finds it.
     fn number(value: &Self::Value) -> Self::Number;
@@ -94,6 +96,10 @@ impl Member for SmallActorHandle {
         zombie.wake_with(process_of::<SmallActor>(), &(0u64, arg)).await
     }
 
+    fn value(number: u8) -> Integer {
+        Integer::from(u64::from(number))
+    }
+
     fn number(value: &Integer) -> Integer {
         value.clone()
     }
@@ -137,6 +143,10 @@ impl Member for LargeActorHandle {
 
     async fn wake(zombie: Zombie, arg: Bytes) -> Result<ZombieEnd, SupersedeError> {
         zombie.wake_with(process_of::<LargeActor>(), &(0u64, arg)).await
+    }
+
+    fn value(number: u8) -> Bytes {
+        Bytes::build(LARGE_BYTES, |out| out.fill(number))
     }
 
     fn number(value: &Bytes) -> u8 {

@@ -6,8 +6,8 @@ use indicatif::ProgressBar;
 
 use crate::progress;
 
-/// The run's voice; silent when quiet.
-#[derive(Debug)]
+/// The run's voice; silent when quiet. Clones are one voice.
+#[derive(Clone, Debug)]
 pub struct Notes {
     bar: ProgressBar,
     quiet: bool,

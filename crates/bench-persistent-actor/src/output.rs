@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::cli::Workload;
 use crate::measurement::Measurement;
 use crate::scenario::System;
 
@@ -24,9 +25,10 @@ fn summary(m: &Measurement) -> String {
         lines.push(line("resumed", format!("after {calls} calls that were committed before")));
     }
     lines.extend([
-        line("floor", format!("{:.3} s ({} calls of {} ms)", m.floor_s, m.calls, m.delay_ms)),
+        line("floor", floor(m)),
         line("overhead", overhead(m)),
         line("calls", calls(m)),
+        line("throughput", throughput(m)),
         line("restarts", format!("{}, {} calls sent again", m.restarts, m.retries)),
     ]);
     if m.failure {
@@ -46,6 +48,14 @@ fn system(m: &Measurement) -> String {
     format!("{}, durability {}, {} actors, {state}", m.system.name(), m.durability, m.num_actors)
 }
 
+fn floor(m: &Measurement) -> String {
+    let calls = match m.workload {
+        Workload::Chain => m.calls,
+        Workload::Parallel => m.num_rounds,
+    };
+    format!("{:.3} s ({calls} calls of {} ms in turn)", m.floor_s, m.delay_ms)
+}
+
 fn overhead(m: &Measurement) -> String {
     let percent = match m.floor_s > 0.0 {
         true => format!(" ({:+.2} % of the floor)", 100.0 * m.overhead_s / m.floor_s),
@@ -62,12 +72,24 @@ fn calls(m: &Measurement) -> String {
     match m.call_us {
         None => "0".to_owned(),
         Some(us) => format!(
-            "{}, median {}, 99 % within {}, longest {}",
+            "{}, median {}, 99 % within {}, 99.9 % within {}, longest {}",
             m.calls,
             time(us.median),
             time(us.p99),
+            time(us.p999),
             time(us.max)
         ),
+    }
+}
+
+fn throughput(m: &Measurement) -> String {
+    let rate = match m.throughput_per_s {
+        None => "no calls".to_owned(),
+        Some(rate) => format!("{rate:.0} calls a second"),
+    };
+    match m.in_flight {
+        None => format!("{rate}, one call at a time"),
+        Some(calls) => format!("{rate}, {calls} in flight at each of {} actors", m.num_actors),
     }
 }
 
@@ -143,9 +165,10 @@ mod tests {
 Final state: 1 2
 Task delay 10 ms. Duration 3.812
 system: safe_actor, durability power, 20 actors, one integer each
-floor: 3.800 s (380 calls of 10 ms)
+floor: 3.800 s (380 calls of 10 ms in turn)
 overhead: 0.012 s (+0.32 % of the floor), 31.6 µs a call
-calls: 380, median 10.040 ms, 99 % within 10.197 ms, longest 10.200 ms
+calls: 380, median 10.040 ms, 99 % within 10.197 ms, 99.9 % within 10.200 ms, longest 10.200 ms
+throughput: 100 calls a second, one call at a time
 restarts: 3, 1 calls sent again
 recovery: 3 kills, kill to next reply: median 1.50 ms (1.50 1.50 1.50)
 updates: 0 lost, 0 doubled

@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use crate::chain;
 use crate::chaos::ChaosPlan;
-use crate::cli::{self, RunArgs};
+use crate::cli::{self, RunArgs, Workload};
 use crate::export::csv::{CsvError, CsvFile};
 use crate::export::{OutputError, OutputFile};
 use crate::faults::{self, KillPlan};
+use crate::parallel;
 use crate::run_file::RunParameters;
 use crate::state_dir::{StateDir, StateDirError};
 
@@ -64,6 +65,10 @@ pub struct Scenario {
     pub num_actors: usize,
     /// How many rounds.
     pub num_rounds: u64,
+    /// Who is called when.
+    pub workload: Workload,
+    /// How many calls each actor has before it at once, when all are called at once.
+    pub in_flight: u64,
     /// Who is killed.
     pub kills: Kills,
     /// Seed of all that is random.
@@ -77,12 +82,19 @@ pub struct Scenario {
 impl Scenario {
     /// How many calls the run makes.
     pub fn num_calls(&self) -> u64 {
-        chain::num_calls(self.num_actors, self.num_rounds)
+        match self.workload {
+            Workload::Chain => chain::num_calls(self.num_actors, self.num_rounds),
+            Workload::Parallel => self.num_actors as u64 * self.num_rounds,
+        }
     }
 
     /// The time that so many calls take if only the delays take time. Seconds.
     pub fn floor_s(&self, calls: u64) -> f64 {
-        calls as f64 * self.delay_ms as f64 / 1000.0
+        let in_turn = match self.workload {
+            Workload::Chain => calls,
+            Workload::Parallel => self.num_rounds,
+        };
+        in_turn as f64 * self.delay_ms as f64 / 1000.0
     }
 
     /// What tells this run from others.
@@ -100,11 +112,17 @@ impl Scenario {
     pub fn kill_plan(&self) -> KillPlan {
         match self.kills {
             Kills::None => Vec::new(),
-            Kills::Spread(n) => faults::spread(self.num_actors, self.num_rounds, n, self.seed),
-            Kills::Busy(n) => faults::busy(self.num_actors, self.num_rounds, n, self.seed),
-            Kills::AfterCommit(n) => {
-                faults::after_commit(self.num_actors, self.num_rounds, n, self.seed)
-            }
+            Kills::Spread(n) => faults::spread(self.num_calls(), self.num_actors, n, self.seed),
+            Kills::Busy(n) => faults::busy(&self.callees(), n, self.seed),
+            Kills::AfterCommit(n) => faults::after_commit(&self.callees(), n, self.seed),
+        }
+    }
+
+    /// The actors that are called, call by call.
+    fn callees(&self) -> Vec<usize> {
+        match self.workload {
+            Workload::Chain => chain::callees(self.num_actors, self.num_rounds).collect(),
+            Workload::Parallel => parallel::callees(self.num_actors, self.num_rounds).collect(),
         }
     }
 }
@@ -152,6 +170,21 @@ pub enum UsageError {
         /// The directory.
         path: PathBuf,
     },
+    /// Several calls at once where there is one at a time.
+    #[error(
+        "--in-flight={calls}: the chain makes one call at a time; add --workload=parallel or leave \
+         --in-flight out"
+    )]
+    InFlightInAChain {
+        /// What was asked for.
+        calls: u64,
+    },
+    /// A run without an order of calls cannot be gone on with.
+    #[error(
+        "--resume with --workload=parallel: only a chain of calls can be resumed; leave --resume \
+         out and give a new --state-dir"
+    )]
+    ResumeInParallel,
     /// The same file for two outputs.
     #[error("{flags}={}: two outputs cannot share a file", path.display())]
     SameFile {
@@ -193,7 +226,8 @@ pub enum UsageError {
 /// The run that the flags ask for; nothing on disk is touched.
 ///
 /// # Errors
-/// [`UsageError::TooManyKills`], [`UsageError::StateDirWithoutSafeState`].
+/// [`UsageError::TooManyKills`], [`UsageError::StateDirWithoutSafeState`],
+/// [`UsageError::InFlightInAChain`], [`UsageError::ResumeInParallel`].
 pub fn scenario(args: &RunArgs) -> Result<Scenario, UsageError> {
     if args.failure && args.num_actors_kill > args.num_actors {
         return Err(UsageError::TooManyKills {
@@ -204,6 +238,12 @@ pub fn scenario(args: &RunArgs) -> Result<Scenario, UsageError> {
     if let (Some(path), false) = (&args.state_dir, args.safe_state) {
         return Err(UsageError::StateDirWithoutSafeState { path: path.clone() });
     }
+    if args.workload == Workload::Chain && args.in_flight != 1 {
+        return Err(UsageError::InFlightInAChain { calls: args.in_flight });
+    }
+    if args.workload == Workload::Parallel && args.resume {
+        return Err(UsageError::ResumeInParallel);
+    }
     Ok(Scenario {
         system: if args.safe_state { System::SafeActor } else { System::Default },
         durability: if args.safe_state { args.durability.into() } else { Durability::None },
@@ -211,6 +251,8 @@ pub fn scenario(args: &RunArgs) -> Result<Scenario, UsageError> {
         delay_ms: args.delay_ms.unwrap_or_default(),
         num_actors: args.num_actors as usize,
         num_rounds: args.num_rounds,
+        workload: args.workload,
+        in_flight: args.in_flight,
         kills: match (args.kill_busy, args.kill_after_commit) {
             (Some(kills), _) => Kills::Busy(kills),
             (_, Some(kills)) => Kills::AfterCommit(kills),
@@ -266,6 +308,10 @@ fn open_output(flag: &'static str, path: &Path) -> Result<OutputFile, UsageError
 /// # Errors
 /// [`UsageError::StateDir`]
 pub fn state_dir(args: &RunArgs, scenario: &Scenario) -> Result<StateDir, UsageError> {
+    if scenario.workload == Workload::Parallel {
+        // Without a file that says which run it is: there is no order of calls to go on with.
+        return empty_state_dir(args);
+    }
     let Some(path) = &args.state_dir else { return temporary_state_dir() };
     let open = if scenario.resume { StateDir::resume } else { StateDir::keep };
     open(path, scenario.parameters()).map_err(|source| UsageError::StateDir {
@@ -286,7 +332,7 @@ pub fn chaos_plan(seed: u64, args: &RunArgs) -> Result<ChaosPlan, UsageError> {
     }
 }
 
-/// A directory for the states of a chaos run.
+/// A new or empty directory for states, or a temporary one.
 ///
 /// # Errors
 /// [`UsageError::StateDir`]

@@ -9,10 +9,12 @@ use tokio::task::JoinHandle;
 
 use crate::actors::{LargeActorHandle, SmallActorHandle};
 use crate::chain::{self, Number};
+use crate::cli::Workload;
 use crate::faults::{Kill, Moment};
 use crate::measurement::{Distribution, KillReport, Measurement, median};
 use crate::member::{Member, Reply};
 use crate::notes::Notes;
+use crate::parallel;
 use crate::recorder::{Counts, Recorder};
 use crate::scenario::{Kills, Scenario};
 use crate::start::{Start, examine};
@@ -106,9 +108,10 @@ async fn run_members<M: Member>(
     }
     let startup_s = begin.elapsed().as_secs_f64();
     let start = Start::of_run(scenario, &members, notes).await?;
-    let rounds = match start.faults.is_clean() {
-        true => Rounds::run(scenario, &members, &start, notes).await?,
-        false => Rounds::none(),
+    let rounds = match (start.faults.is_clean(), scenario.workload) {
+        (false, _) => Rounds::none(),
+        (true, Workload::Chain) => Rounds::run(scenario, &members, &start, notes).await?,
+        (true, Workload::Parallel) => parallel::run(scenario, &members, notes).await?,
     };
     let counts = recorder.counts();
     check_kills(scenario, &counts, rounds.kills.len() as u64)?;
@@ -143,30 +146,30 @@ fn check_kills(scenario: &Scenario, counts: &Counts, kills: u64) -> Result<(), R
 }
 
 /// A state that was seen during the rounds.
-struct Seen<N> {
-    actor: usize,
+pub(crate) struct Seen<N> {
+    pub(crate) actor: usize,
     /// What the actor was to add; `None` when its state was read.
-    argument: Option<N>,
-    state: N,
+    pub(crate) argument: Option<N>,
+    pub(crate) state: N,
 }
 
 /// A kill and what was seen of it.
-struct KillSeen<N> {
+pub(crate) struct KillSeen<N> {
     kill: Kill,
     before: Option<N>,
     after: Option<N>,
 }
 
 /// What all rounds gave.
-struct Rounds<N> {
-    duration: Duration,
-    calls: Vec<Duration>,
-    seen: Vec<Seen<N>>,
-    kills: Vec<KillSeen<N>>,
+pub(crate) struct Rounds<N> {
+    pub(crate) duration: Duration,
+    pub(crate) calls: Vec<Duration>,
+    pub(crate) seen: Vec<Seen<N>>,
+    pub(crate) kills: Vec<KillSeen<N>>,
 }
 
 /// The kills under way.
-type KillTasks<N> = Vec<JoinHandle<Result<KillSeen<N>, RunError>>>;
+pub(crate) type KillTasks<N> = Vec<JoinHandle<Result<KillSeen<N>, RunError>>>;
 
 impl<N: Number> Rounds<N> {
     fn none() -> Self {
@@ -226,13 +229,13 @@ impl<N: Number> Rounds<N> {
 }
 
 /// How long a call takes, as far as is known.
-fn call_time(scenario: &Scenario, elapsed: Duration, calls: u64) -> Duration {
+pub(crate) fn call_time(scenario: &Scenario, elapsed: Duration, calls: u64) -> Duration {
     let mean = elapsed.checked_div(u32::try_from(calls).unwrap_or(u32::MAX)).unwrap_or_default();
     mean.max(Duration::from_millis(scenario.delay_ms))
 }
 
 /// Kills an actor beside the rounds, which go on, or in its next call.
-fn spawn_kill<M: Member>(
+pub(crate) fn spawn_kill<M: Member>(
     kill: Kill,
     member: &M,
     scenario: &Scenario,
@@ -286,7 +289,11 @@ impl Verdict {
         seen: &[Seen<M::Number>],
         states: &[Option<M::Number>],
     ) -> Self {
-        let right = chain::final_states::<M::Number>(scenario.num_actors, scenario.num_rounds);
+        let (actors, rounds) = (scenario.num_actors, scenario.num_rounds);
+        let right = match scenario.workload {
+            Workload::Chain => chain::final_states::<M::Number>(actors, rounds),
+            Workload::Parallel => vec![parallel::final_state::<M>(rounds); actors],
+        };
         let diverged = states.iter().zip(&right).filter(|(is, right)| is.as_ref() != Some(right));
         let first = |state: &Option<M::Number>| state.clone().unwrap_or_else(M::Number::one);
         let mut accounts: Vec<_> =
@@ -379,6 +386,8 @@ fn measurement<N: Number>(
         delay_ms: scenario.delay_ms,
         num_actors: scenario.num_actors,
         num_rounds: scenario.num_rounds,
+        workload: scenario.workload,
+        in_flight: (scenario.workload == Workload::Parallel).then_some(scenario.in_flight),
         failure: scenario.failure(),
         seed: scenario.seed,
         optimised: !cfg!(debug_assertions),
@@ -389,6 +398,8 @@ fn measurement<N: Number>(
         resumed_at_call: begin.resumed_at,
         calls: rounds.calls.len() as u64,
         call_us: Distribution::of(rounds.calls.iter().map(|t| t.as_secs_f64() * 1e6).collect()),
+        throughput_per_s: (!rounds.calls.is_empty())
+            .then(|| rounds.calls.len() as f64 / duration_s),
         restarts: counts.restarts,
         retries: counts.retries,
         kills: kills.collect(),

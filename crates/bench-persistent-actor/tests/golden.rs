@@ -113,6 +113,43 @@ fn without_safe_state_a_kill_loses_updates_and_the_run_says_so() {
     bench.assert_clean();
 }
 
+/// 20 rounds of the arguments 1 to 7, over and over, on top of 1.
+const ALL_AT_ONCE: &[&str] = &["--delay-ms=0", "--workload=parallel"];
+
+#[test]
+fn called_all_at_once_every_actor_ends_with_the_sum_of_its_calls() {
+    let sum = 1 + 2 * (1..=7).sum::<u64>() + (1..=6).sum::<u64>();
+    let expected = vec![sum.to_string(); 20].join(" ");
+    for system in [&[][..], SAFE[0], SAFE[1]] {
+        for in_flight in ["--in-flight=1", "--in-flight=4"] {
+            let found = assert_exact(&[ALL_AT_ONCE, system, &[in_flight]].concat(), &expected);
+            assert_eq!(found["calls"], 400);
+            assert!(found["throughput_per_s"].as_f64().unwrap() > 0.0);
+        }
+    }
+    for system in SAFE {
+        let kills = [
+            ["--failure", "--in-flight=3"],
+            ["--kill-busy=40", "--in-flight=3"],
+            ["--kill-after-commit=40", "--in-flight=1"],
+        ];
+        for kills in kills {
+            let flags = [ALL_AT_ONCE, system, &kills].concat();
+            let found = assert_exact(&flags, &expected);
+            assert!(found["restarts"].as_u64().unwrap() > 0);
+        }
+    }
+}
+
+#[test]
+fn called_all_at_once_what_goes_wrong_is_noticed() {
+    let flags = [ALL_AT_ONCE, &["--safe", "--kill-after-commit=30", "--without-dedup"]].concat();
+    let found = Bench::new().measure(&flags, 1);
+    assert_eq!((&found["verified"], &found["updates"]["doubled"]), (&false.into(), &30.into()));
+    let found = Bench::new().measure(&[ALL_AT_ONCE, &["--failure"]].concat(), 0);
+    assert!(found["updates"]["lost"].as_u64().unwrap() > 0, "{}", found["updates"]);
+}
+
 /// Kills the actor that is being called, 200 times at random instants.
 const MANY_KILLS: &[&str] = &["--delay-ms=0", "--num-rounds=60", "--kill-busy=200", "--safe-state"];
 

@@ -1,7 +1,7 @@
 //! `--output`: one row per run, appended.
 //!
 //! A new file gets the header [`COLUMNS`]. A file with the first five of them alone, as the
-//! prototype wrote it, goes on with five. Any other header is refused and the file left as it
+//! prototype wrote it, goes on with five, and one with the first twenty with twenty. Any other header is refused and the file left as it
 //! is. Rows are appended under an exclusive lock (`flock`) with a single write, so several runs
 //! may share a file.
 
@@ -17,7 +17,7 @@ use crate::measurement::Measurement;
 ///
 /// Booleans are `True` and `False`; what does not apply to a run or was not measured is empty.
 /// Units are in the names (`_s`, `_ms`, `_us`); `duration` is in seconds.
-pub const COLUMNS: [&str; 20] = [
+pub const COLUMNS: [&str; 24] = [
     "system",
     "large",
     "delay_ms",
@@ -38,7 +38,14 @@ pub const COLUMNS: [&str; 20] = [
     "call_us_p99",
     "restarts",
     "seed",
+    "workload",
+    "in_flight",
+    "throughput_per_s",
+    "call_us_p999",
 ];
+
+/// How many columns files had before there was more than one workload.
+const CHAIN_COLUMNS: usize = 20;
 
 /// How many columns the prototype's files have.
 pub const PROTOTYPE_COLUMNS: usize = 5;
@@ -139,7 +146,7 @@ fn num_columns(file: &File) -> Result<Option<usize>, CsvError> {
     let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let line = line.trim_end_matches('\r');
-    let known = [COLUMNS.len(), PROTOTYPE_COLUMNS];
+    let known = [COLUMNS.len(), CHAIN_COLUMNS, PROTOTYPE_COLUMNS];
     match known.into_iter().find(|&n| line == COLUMNS[..n].join(",")) {
         Some(columns) => Ok(Some(columns)),
         None => Err(CsvError::ForeignHeader { found: line.chars().take(80).collect() }),
@@ -195,6 +202,10 @@ fn row(m: &Measurement) -> [String; COLUMNS.len()] {
         optional(m.call_us.map(|call| call.p99), 1),
         m.restarts.to_string(),
         m.seed.to_string(),
+        m.workload.name().to_owned(),
+        m.in_flight.map_or_else(String::new, |calls| calls.to_string()),
+        optional(m.throughput_per_s, 1),
+        optional(m.call_us.map(|call| call.p999), 1),
     ]
 }
 
@@ -242,6 +253,15 @@ mod tests {
             read(&path)[1..],
             ["default,False,10,4.8,False", "safe_actor,False,10,3.812000,True"]
         );
+    }
+
+    #[test]
+    fn a_file_with_the_columns_of_the_chain_alone_keeps_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("chain.csv");
+        std::fs::write(&path, format!("{}\n", header(CHAIN_COLUMNS))).unwrap();
+        CsvFile::open(&path).unwrap().append(&measurement::example()).unwrap();
+        assert_eq!(read(&path)[1].split(',').count(), CHAIN_COLUMNS);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::measurement::median;
 const NEEDED: [&str; 5] = ["system", "large", "delay_ms", "duration", "failure"];
 
 /// Columns that should not vary within one comparison, if they are there.
-const CONSTANT: [&str; 3] = ["durability", "num_actors", "num_rounds"];
+const CONSTANT: [&str; 4] = ["durability", "num_actors", "num_rounds", "workload"];
 
 /// A CSV file cannot be compared.
 #[derive(Debug, thiserror::Error)]
