@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::commands::{
-    calls, compact, copy, delete, diff, get, list, outcome, repair, show, verify,
+    calls, compact, copy, delete, diff, get, list, outcome, parked, repair, show, verify,
 };
 use crate::error::{Error, FAILED};
 
@@ -44,6 +44,8 @@ fn run(command: &Command) -> Result<u8, Error> {
         Command::Fork(args) => copy::fork(args),
         Command::Compact(args) => compact::run(args),
         Command::Calls(args) => calls::run(args),
+        Command::Retry(args) => parked::retry(args),
+        Command::Drop(args) => parked::drop_for_good(args),
         Command::Outcome(args) => outcome::run(args),
         Command::Delete(args) => delete::run(args),
     }

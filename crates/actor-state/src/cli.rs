@@ -72,11 +72,13 @@ An offset is null if the file is intact and a value in it is no CBOR.";
 
 const CALLS_JSON: &str = "\
 JSON: an array of {call, commit, committed_ms, status, reply_bytes, digest}, by commit: the
-sequence number. The status is returned, failed or panicked.";
+sequence number. The status is returned, failed or panicked. Behind them, calls that the actor
+died of: {call, method, status, deaths, last_death, noted_ms}; the status is tried (it runs when
+its caller sends it again), parked (it does not, until `retry`), or dropped (it never does).";
 
 const OUTCOME_JSON: &str = "\
 JSON: {call, outcome, commit, committed_ms, status, reply}. The outcome is committed (exit code 0),
-not committed (1), or forgotten (3).";
+not committed or parked (1), or forgotten (3).";
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
@@ -108,6 +110,10 @@ pub(crate) enum Command {
     /// List the calls that a state remembers.
     #[command(after_help = CALLS_JSON)]
     Calls(ReadArgs),
+    /// Let a call that was parked run again when its caller sends it again.
+    Retry(ParkedArgs),
+    /// Decide that a call that was parked never runs again.
+    Drop(ParkedArgs),
     /// Tell whether a call was committed, and what it answered.
     #[command(after_help = OUTCOME_JSON)]
     Outcome(OutcomeArgs),
@@ -271,6 +277,23 @@ pub(crate) struct OutcomeArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// One parked call.
+#[derive(Debug, Args)]
+pub(crate) struct ParkedArgs {
+    /// The state's path; with --root, the actor's name.
+    pub(crate) state: PathBuf,
+    /// The call: its session (32 hexadecimal digits), a colon, its number; `calls` lists them.
+    pub(crate) call: CallId,
+    #[command(flatten)]
+    pub(crate) root: RootArg,
+    /// Take the state over from a process that is still running: that one is fenced and must
+    /// open it again.
+    #[arg(long)]
+    pub(crate) take_over: bool,
+    #[command(flatten)]
+    pub(crate) yes: YesArg,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ mod error;
 mod export;
 mod holder;
 mod locate;
+mod opening;
 mod output;
 mod place;
 mod reading;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use persistent_actor::Encoded;
 use persistent_actor::store::{Inspection, inspect};
+use persistent_actor::{Encoded, Intents};
 
 use crate::cbor::{self, Item};
 use crate::cli::RootArg;
@@ -40,16 +40,25 @@ impl Reading {
 
     /// The value of an attribute that must be there.
     pub(crate) fn attribute(&self, name: &str) -> Result<&Encoded, Error> {
-        let attributes = &self.state.view.attributes;
-        attributes.get(name).ok_or_else(|| {
+        let mut attributes = self.state.view.named_attributes();
+        attributes.find(|(found, _)| *found == name).map(|(_, value)| value).ok_or_else(|| {
+            let attributes = || self.state.view.named_attributes();
             let mut known: Vec<String> =
-                attributes.keys().take(10).map(|name| show_name(name)).collect();
-            if attributes.len() > known.len() {
+                attributes().take(10).map(|(name, _)| show_name(name)).collect();
+            if attributes().count() > known.len() {
                 known.push("…".to_owned());
             }
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             let path = self.path.display();
             Error::Refused(format!("{path} has no attribute {name:?}; its attributes: {known}"))
+        })
+    }
+
+    /// Calls that the actor died of.
+    pub(crate) fn intents(&self) -> Result<Intents, Error> {
+        self.state.view.intents().map_err(|error| {
+            let path = self.path.display();
+            Error::Refused(format!("{path}: what it holds of parked calls cannot be read: {error}"))
         })
     }
 

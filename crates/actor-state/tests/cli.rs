@@ -12,7 +12,7 @@ use common::{Doctor, assert_expected, stderr, stdout};
 
 const COMMANDS: &[&str] = &[
     "list", "show", "get", "diff", "verify", "repair", "export", "import", "fork", "compact",
-    "calls", "outcome", "delete",
+    "calls", "retry", "drop", "outcome", "delete",
 ];
 
 #[test]

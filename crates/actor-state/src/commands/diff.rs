@@ -66,25 +66,25 @@ pub(crate) fn run(args: &DiffArgs) -> Result<u8, Error> {
 fn compare(args: &DiffArgs) -> Result<Report, Error> {
     let before = Reading::named(&args.before, &args.root)?;
     let after = Reading::named(&args.after, &args.root)?;
-    let named = |reading: &Reading| -> BTreeMap<String, Encoded> {
-        let named = reading.state.view.named_attributes();
-        named.map(|(name, value)| (name.to_owned(), value.clone())).collect()
-    };
-    let (old, new) = (&named(&before), &named(&after));
+    let (old, new) = (attributes(&before), attributes(&after));
     let mut report =
         Report { same: true, added: Vec::new(), removed: Vec::new(), changed: Vec::new() };
-    for (name, value) in old {
-        match new.get(name) {
+    for (&name, &value) in &old {
+        match new.get(name).copied() {
             None => report.removed.push(side(name, value)),
             Some(new) if new != value => report.changed.push(change(name, value, new)),
             Some(_) => {}
         }
     }
-    let added = new.iter().filter(|(name, _)| !old.contains_key(*name));
+    let added = new.iter().filter(|(name, _)| !old.contains_key(**name));
     report.added = added.map(|(name, value)| side(name, value)).collect();
     let Report { added, removed, changed, .. } = &report;
     report.same = added.is_empty() && removed.is_empty() && changed.is_empty();
     Ok(report)
+}
+
+fn attributes(reading: &Reading) -> BTreeMap<&str, &Encoded> {
+    reading.state.view.named_attributes().collect()
 }
 
 fn side(name: &str, encoded: &Encoded) -> Side {

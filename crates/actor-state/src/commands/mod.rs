@@ -8,6 +8,7 @@ pub(crate) mod diff;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod outcome;
+pub(crate) mod parked;
 pub(crate) mod repair;
 pub(crate) mod show;
 pub(crate) mod verify;

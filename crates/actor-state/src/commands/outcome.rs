@@ -15,7 +15,7 @@ use crate::reading::Reading;
 #[derive(Serialize)]
 struct Report {
     call: String,
-    /// `committed`, `not committed` or `forgotten`.
+    /// `committed`, `not committed`, `parked` or `forgotten`.
     outcome: &'static str,
     /// The sequence number of the commit.
     commit: Option<u64>,
@@ -30,6 +30,7 @@ pub(crate) fn run(args: &OutcomeArgs) -> Result<u8, Error> {
     let entry = ledger.entry(args.call);
     // A digest matters only for a call that is remembered.
     let (outcome, code) = match ledger.admit(args.call, 0) {
+        Admission::Fresh if reading.intents()?.poison(args.call).is_some() => ("parked", FOUND),
         Admission::Fresh => ("not committed", FOUND),
         Admission::Expired => ("forgotten", FORGOTTEN),
         Admission::Replay(_) | Admission::IdReused => ("committed", 0),
