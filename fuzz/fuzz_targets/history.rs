@@ -82,7 +82,8 @@ impl Name {
     fn get(&self) -> String {
         match self {
             Self::Short(number) => format!("a{}", number % 4),
-            Self::Any(name) => name.clone(),
+            // Names that begin with NUL are the library's own.
+            Self::Any(name) => name.trim_start_matches('\0').to_owned(),
         }
     }
 }

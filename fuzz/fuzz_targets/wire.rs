@@ -28,7 +28,7 @@ fuzz_target!(|input: &[u8]| {
     let (received, broken) = fuzzing::receive(&pieces);
     // A buffer's descriptor does not come along, which ends the connection.
     assert_eq!(received, frames[..received.len()]);
-    let is_buffer = |frame: &String| frame.starts_with("Buffer ");
+    let is_buffer = |frame: &String| frame.starts_with("Buffer ") || frame.starts_with("Inherit ");
     match frames.get(received.len()) {
         Some(next) => assert!(is_buffer(next) && broken.is_some(), "{next} was not received"),
         None => assert_eq!(error.is_some(), broken.is_some(), "{error:?} {broken:?}"),
