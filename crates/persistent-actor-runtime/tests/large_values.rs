@@ -62,6 +62,17 @@ impl Block {
         self.data.clone()
     }
 
+    /// Changes the state, in place or by another, and then fails or panics.
+    #[safe_state("data")]
+    fn spoil(&mut self, in_place: bool, panics: bool) -> Result<u8, String> {
+        match in_place {
+            true => self.data.make_mut().fill(99),
+            false => self.data = Bytes::build(LEN, |out| out.fill(98)),
+        }
+        assert!(!panics, "no more");
+        Err("no more".to_owned())
+    }
+
     fn long_text(&self, len: usize) -> String {
         "x".repeat(len)
     }
@@ -215,6 +226,25 @@ async fn many_large_calls_at_once_are_answered_in_order() {
     }
     for (value, call) in calls {
         assert_eq!(filled_with(&call.await.unwrap()), Some(value));
+    }
+}
+
+#[tokio::test]
+async fn a_large_state_goes_back_to_the_last_commit_when_a_method_fails_or_panics() {
+    for durability in [Durability::Process, Durability::Power] {
+        let root = state_root();
+        let node = support::node(&root, durability);
+        let a = node.actor::<Block>("a").spawn().await.unwrap();
+        let mut expected = 1;
+        for (in_place, panics) in [(true, true), (true, false), (false, true), (false, false)] {
+            a.add(ones()).await.unwrap();
+            expected += 1;
+            let error = a.spoil(in_place, panics).await.unwrap_err().to_string();
+            assert!(error.contains("no more"), "{error}");
+            assert_eq!(filled_with(&a.data().await.unwrap()), Some(expected), "in memory");
+            a.kill().await.unwrap();
+            assert_eq!(filled_with(&a.data().await.unwrap()), Some(expected), "on disk");
+        }
     }
 }
 
