@@ -21,6 +21,10 @@ const MAX_NAME_BYTES: usize = 200;
 /// starting when it was killed holds a copy of its descriptors until its own executable is loaded.
 const MAX_WAIT_FOR_DEAD_HOLDER: Duration = Duration::from_secs(2);
 
+/// How long to wait for the lock of a program that lives: one that was killed just now counts as
+/// living until the kernel has taken it down.
+const MAX_WAIT_FOR_LIVING_HOLDER: Duration = Duration::from_millis(100);
+
 /// The permission bits that let others change a directory.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -97,13 +101,17 @@ fn lock(root: &Path) -> Result<fs::File, NodeError> {
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(&path)
         .map_err(wrap("open the lock"))?;
-    let end = Instant::now() + MAX_WAIT_FOR_DEAD_HOLDER;
+    let start = Instant::now();
     while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
         if error != rustix::io::Errno::WOULDBLOCK {
             return Err(wrap("lock")(error.into()));
         }
         let holder = holder(&mut file);
-        if holder.is_none_or(is_alive) || Instant::now() >= end {
+        let patience = match holder.is_none_or(is_alive) {
+            true => MAX_WAIT_FOR_LIVING_HOLDER,
+            false => MAX_WAIT_FOR_DEAD_HOLDER,
+        };
+        if start.elapsed() >= patience {
             let holder = holder.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
             return Err(NodeError::InUse { path: root.to_owned(), holder });
         }
@@ -191,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_of_a_program_that_is_dead_is_waited_for_and_that_of_a_living_one_is_not() {
+    fn the_lock_of_a_program_that_is_dead_is_waited_for_and_that_of_a_living_one_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let mut dead = std::process::Command::new("true").spawn().unwrap();
         dead.wait().unwrap();
