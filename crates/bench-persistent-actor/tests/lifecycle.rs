@@ -84,7 +84,9 @@ fn a_finished_timeline_has_a_row_for_each_process_and_every_kill() {
     assert_eq!(count("thread_name"), 23, "20 actors and 3 restarts");
     assert_eq!((count("kill"), count("died"), count("restart")), (3, 3, 3));
     assert!(count("process") >= 380, "{}", count("process"));
-    assert!(count("commit") >= 380, "{}", count("commit"));
+    // A call that was killed between commit and reply is answered from its record: the row of its
+    // commit died with the process.
+    assert!(count("commit") >= 380 - 3, "{}", count("commit"));
 }
 
 #[test]
