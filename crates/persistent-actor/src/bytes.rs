@@ -18,8 +18,29 @@ use crate::codec;
 
 /// The memory behind a [`Bytes`].
 pub trait Memory: Any + Send + Sync {
+    /// The length of the content. Bytes.
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// Whether there is no content.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The whole content.
     fn as_slice(&self) -> &[u8];
+
+    /// Copies the whole content to `out`, which has its length.
+    fn copy_to(&self, out: &mut [u8]) {
+        out.copy_from_slice(self.as_slice());
+    }
+
+    /// Whether the content can be written in place; else it is copied first.
+    fn is_writable(&self) -> bool {
+        true
+    }
+
     /// The whole content, for writing. Only called while one owner exists.
     fn as_mut_slice(&mut self) -> &mut [u8];
     /// For pools that want to recognise their own memory.
@@ -111,6 +132,16 @@ impl Bytes {
         self.id
     }
 
+    /// The length. Bytes.
+    pub fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The memory behind the array, for pools that want to recognise their own.
     pub fn memory(&self) -> &dyn Memory {
         &*self.memory
@@ -126,8 +157,8 @@ impl Bytes {
     /// Note that the last committed state of an actor shares the memory of its attributes, so
     /// after a commit the first `make_mut` copies.
     pub fn make_mut(&mut self) -> &mut [u8] {
-        if Arc::get_mut(&mut self.memory).is_none() {
-            *self = Self::build(self.len(), |out| out.copy_from_slice(self));
+        if Arc::get_mut(&mut self.memory).is_none_or(|memory| !memory.is_writable()) {
+            *self = Self::build(self.len(), |out| self.memory.copy_to(out));
         }
         self.id = BytesId::fresh();
         match Arc::get_mut(&mut self.memory) {

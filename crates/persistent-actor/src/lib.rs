@@ -5,7 +5,8 @@
 //!
 //! - [`ActorState`]: one actor's durable attributes and its ledger of committed calls;
 //! - [`Actor`] and [`Instance`]: an actor type, and one actor in memory together with its state;
-//! - [`Bytes`] and [`Integer`]: large byte arrays that are not copied, integers without limit;
+//! - [`Bytes`] and [`PagedBytes`]: large byte arrays that are not copied, replaced as a whole or
+//!   changed range by range; [`Integer`]: integers without limit;
 //! - [`Durability`]: what a committed call survives.
 
 #[cfg(not(target_os = "linux"))]
@@ -23,6 +24,8 @@ mod intent;
 pub mod ledger;
 mod name;
 mod outcome;
+mod page_tree;
+mod paged_bytes;
 mod state;
 pub mod store;
 #[doc(hidden)]
@@ -40,4 +43,5 @@ pub use intent::{Attempt, Intent, IntentStage, Intents, MAX_INTENTS, RESERVED_PR
 pub use ledger::{Admission, LedgerLimits};
 pub use name::{InvalidName, MAX_ESCAPED_BYTES, escape_name, state_path, unescape_name};
 pub use outcome::CallOutcome;
+pub use paged_bytes::PagedBytes;
 pub use state::{ActorState, Options};

@@ -1,5 +1,5 @@
-//! A state directory that was written by format version 1 and is stored with the tests. It must
-//! open for ever, with the values that it was written with. No test writes to it.
+//! State directories that were written by each format version and are stored with the tests. They
+//! must open for ever, with the values that they were written with. No test writes to them.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -8,13 +8,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use persistent_actor::{
-    ActorState, Admission, Bytes, CallId, Integer, Reply, ReplyStatus, SessionId, codec, store,
+    ActorState, Admission, Bytes, CallId, Integer, PagedBytes, Reply, ReplyStatus, SessionId,
+    codec, store,
 };
 
 const SESSION: SessionId = SessionId((1_700_000_000_000 << 80) | 5);
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+fn fixture(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{version}"))
 }
 
 fn large() -> Bytes {
@@ -29,9 +30,20 @@ fn big() -> Integer {
     "4376166261294246568712".parse().unwrap()
 }
 
-/// What the fixture holds, written by the means of today. `FIXTURE_OUT` names a directory to
+/// What the fixtures hold, written by the means of today. `FIXTURE_OUT` names a directory to
 /// make a fixture for a new version in; the stored ones stay as they are.
 fn write(path: &Path) {
+    write_version_1(path);
+    let mut state = ActorState::open(path).unwrap();
+    let mut paged = PagedBytes::zeroed(100_000);
+    for place in [0, 50_000, 99_990] {
+        state.set("paged", &paged).unwrap();
+        paged.write(place, b"0123456789");
+    }
+    state.set("paged", &paged).unwrap();
+}
+
+fn write_version_1(path: &Path) {
     let mut state = ActorState::open(path).unwrap();
     let text = "twenty-two. ".repeat(60);
     state.update([("text", codec::encode(&text).unwrap())]).unwrap();
@@ -51,15 +63,21 @@ fn write(path: &Path) {
     }
 }
 
-fn check(path: &Path) {
+fn check(path: &Path, version: u32) {
     let mut options = ActorState::options().create(false);
     options = options.ledger_limits(persistent_actor::LedgerLimits {
         max_age: std::time::Duration::MAX,
         ..Default::default()
     });
     let state = options.open(path).unwrap();
-    assert_eq!(state.sequence(), 4);
-    assert_eq!(state.attributes().count(), 3);
+    let (commits, attributes) = if version == 1 { (4, 3) } else { (8, 4) };
+    assert_eq!(state.sequence(), commits);
+    assert_eq!(state.attributes().count(), attributes);
+    if version > 1 {
+        let paged = state.get::<PagedBytes>("paged").unwrap().unwrap();
+        assert_eq!((paged.len(), paged.get(50_000..50_010)), (100_000, b"0123456789".to_vec()));
+        assert_eq!(paged.to_vec().iter().filter(|byte| **byte != 0).count(), 30);
+    }
     assert_eq!(state.get::<String>("text").unwrap().unwrap(), "twenty-two. ".repeat(60));
     assert_eq!(state.get::<Integer>("big").unwrap().unwrap(), big());
     assert!(state.get::<Bytes>("large").unwrap().unwrap() == large());
@@ -74,22 +92,24 @@ fn check(path: &Path) {
 }
 
 #[test]
-fn a_state_of_version_1_opens_with_its_values() {
-    let inspected = store::inspect(&copy(&fixture()).1).unwrap();
-    assert_eq!(inspected.view.sequence, 4);
-    let (_dir, path) = copy(&fixture());
-    check(&path);
-    // And once more, rewritten by today's program.
-    check(&path);
+fn a_state_of_each_version_opens_with_its_values() {
+    for version in [1, 2] {
+        let inspected = store::inspect(&copy(&fixture(version)).1).unwrap();
+        assert_eq!(inspected.view.sequence, if version == 1 { 4 } else { 8 });
+        let (_dir, path) = copy(&fixture(version));
+        check(&path, version);
+        // And once more, rewritten by today's program.
+        check(&path, version);
+    }
 }
 
 #[test]
-fn todays_program_writes_what_the_fixture_holds() {
+fn todays_program_writes_what_the_fixtures_hold() {
     let dir = tempfile::tempdir().unwrap();
     let path = std::env::var("FIXTURE_OUT").map_or(dir.path().join("state"), PathBuf::from);
     write(&path);
     let (_dir, path) = copy(&path);
-    check(&path);
+    check(&path, 2);
 }
 
 /// A private copy, as git does not keep the permissions.

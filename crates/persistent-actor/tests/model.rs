@@ -31,6 +31,35 @@ fn contents() -> impl Strategy<Value = Content> {
         2 => (65_536usize..140_000).prop_map(Content::Blob),
         3 => (0usize..140_000).prop_map(Content::Touched),
         1 => Just(Content::Same),
+        2 => (65_536usize..90_000).prop_map(Content::Paged),
+        5 => (0usize..90_000, 1usize..6000).prop_map(|(at, len)| Content::Written(at, len)),
+        1 => (0usize..90_000, 1usize..90_000).prop_map(|(at, len)| Content::Written(at, len)),
+        1 => Just(Content::Kept),
+        1 => (0u8..4).prop_map(Content::Of),
+    ]
+}
+
+/// Arrays in pages, few and much alike, so that they come to share slots and to use them again.
+fn paged_contents() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        2 => Just(Content::PagedZeros(70_000)),
+        1 => Just(Content::Paged(70_000)),
+        1 => Just(Content::PagedZeros(300_000)),
+        8 => (0usize..70_000, 1usize..3000).prop_map(|(at, len)| Content::Written(at, len)),
+        3 => (0usize..70_000).prop_map(|at| Content::Written(at, 9_000)),
+        2 => Just(Content::Written(0, 280_000)),
+        1 => Just(Content::Kept),
+        1 => any::<u64>().prop_map(Content::Number),
+        4 => (0u8..3).prop_map(Content::Of),
+    ]
+}
+
+fn paged_steps() -> impl Strategy<Value = Step> {
+    let changes = || prop::collection::vec((0u8..3, paged_contents()), 1..4);
+    prop_oneof![
+        2 => changes().prop_map(Step::Call),
+        8 => changes().prop_map(Step::Update),
+        1 => Just(Step::Reopen),
     ]
 }
 
@@ -44,7 +73,7 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn events() -> impl Strategy<Value = Vec<Event>> {
+fn events<S: Strategy<Value = Step>>(steps: impl Fn() -> S) -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         8 => steps().prop_map(Event::Do),
         1 => (steps(), any::<u8>(), any::<u64>())
@@ -52,7 +81,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => (steps(), any::<u8>(), any::<u64>())
             .prop_map(|(step, share, seed)| Event::Kill(step, share, seed)),
     ];
-    prop::collection::vec(event, 1..30)
+    prop::collection::vec(event, 1..40)
 }
 
 /// The disk, the store while it is open, and what it must hold.
@@ -140,7 +169,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn play_many(durability: Durability) {
+fn play_many<S: Strategy<Value = Step>>(durability: Durability, steps: impl Fn() -> S) {
     let (seed, cases) = (number("MODEL_SEED", 1), number("MODEL_CASES", 60));
     println!("MODEL_SEED={seed} MODEL_CASES={cases}");
     let mut bytes = [0; 32];
@@ -148,16 +177,22 @@ fn play_many(durability: Durability) {
     let config = Config { cases: cases as u32, failure_persistence: None, ..Config::default() };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     TestRunner::new_with_rng(config, rng)
-        .run(&events(), |events| play(&events, durability))
+        .run(&events(steps), |events| play(&events, durability))
         .unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
 fn random_histories_with_power_losses_follow_the_model() {
-    play_many(Durability::Power);
+    play_many(Durability::Power, steps);
 }
 
 #[test]
 fn random_histories_with_kills_follow_the_model() {
-    play_many(Durability::Process);
+    play_many(Durability::Process, steps);
+}
+
+#[test]
+fn random_histories_of_arrays_in_pages_follow_the_model() {
+    play_many(Durability::Power, paged_steps);
+    play_many(Durability::Process, paged_steps);
 }

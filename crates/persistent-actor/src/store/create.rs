@@ -8,6 +8,7 @@ use super::failure::{Failure, ReadError};
 use super::fence::Claim;
 use super::file::{FileStore, Stop, new_state_id};
 use super::names::FileName;
+use super::patches::Plan;
 use super::slots::{Slots, Target};
 use super::storage::{self, open_storage};
 use super::{CallRecord, Record, View};
@@ -63,11 +64,11 @@ pub fn create(
 
 /// Writes everything large in `view`.
 fn write_slots(target: &Target<'_>, view: &View) -> Result<Slots, Failure> {
-    let mut slots = Slots::default();
+    let (mut slots, nothing) = (Slots::default(), Plan::new());
     let changes = view.attributes.iter().map(|(name, value)| (name.clone(), value.clone()));
     let attributes = Record { sequence: view.sequence, call: None, changes: changes.collect() };
-    slots.write(target, &attributes, &View::default())?;
-    slots.committed(&attributes);
+    slots.write(target, &attributes, &View::default(), &nothing)?;
+    slots.committed(&attributes, &nothing);
     for (session, calls) in view.ledger.sessions() {
         for (&sequence, entry) in &calls.calls {
             let call = CallRecord {
@@ -79,8 +80,8 @@ fn write_slots(target: &Target<'_>, view: &View) -> Result<Slots, Failure> {
             };
             let changes = Vec::new();
             let record = Record { sequence: entry.commit, call: Some(call), changes };
-            slots.write(target, &record, view)?;
-            slots.committed(&record);
+            slots.write(target, &record, view, &nothing)?;
+            slots.committed(&record, &nothing);
         }
     }
     Ok(slots)

@@ -84,6 +84,20 @@ impl Disk {
         self.storage.tidy().context_dir("tidy up")
     }
 
+    /// Lets what was just written start on its way, if it is going to be synced.
+    pub(crate) fn start_writing(
+        &self,
+        file: &DiskFile,
+        offset: u64,
+        len: u64,
+    ) -> Result<(), Failure> {
+        if self.sync {
+            file.file.start_writing(offset, len).context("write", file.name)
+        } else {
+            Ok(())
+        }
+    }
+
     pub(crate) fn sync(&self, file: &DiskFile) -> Result<(), Failure> {
         if self.sync { file.file.sync().context("sync", file.name) } else { Ok(()) }
     }

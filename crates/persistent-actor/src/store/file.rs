@@ -9,6 +9,7 @@ use super::failure::{Failure, ReadError};
 use super::fence::Claim;
 use super::frame::{self, Framing, Kind};
 use super::names::{FileId, FileName};
+use super::patches::Plan;
 use super::payload::{self, Unplaced};
 use super::recovery::{self, Recovered, Survey};
 use super::segment::{Segment, Sizes, Spare};
@@ -24,6 +25,9 @@ use crate::testing::Switches;
 
 /// The largest content of a slot. Bytes.
 const MAX_CONTENT: u64 = 1 << 40;
+
+/// The patches of an array may become as long as this part of it before it is written to a slot.
+const FOLD_SHARE: u64 = 64;
 
 /// A [`Store`] in a directory of its own.
 ///
@@ -141,18 +145,22 @@ impl FileStore {
         disk: Disk,
         claim: Claim,
         state_id: u128,
-        slots: Slots,
+        mut slots: Slots,
         view: &View,
         options: &Options,
     ) -> Result<Self, Stop> {
         let mut buffer = Vec::new();
         let number = 1;
         let id = FileId { epoch: claim.epoch, number };
-        let snapshot_len = encode_snapshot(&mut buffer, view, &options.limits, &slots)?;
+        let target = Target { disk: &disk, state_id, epoch: claim.epoch };
+        slots.fold(&target, view, |_| u64::MAX)?;
+        let plan = slots.plan_snapshot(view);
+        let snapshot_len = encode_snapshot(&mut buffer, view, &options.limits, &slots, &plan)?;
         let capacity = options.sizes.capacity(number, snapshot_len, 0);
         let spare = Spare::create(&disk, id)?;
         let segment =
             spare.into_segment(&disk, state_id, id, capacity, view.sequence, &mut buffer)?;
+        slots.restarted(&plan);
         let mut store = Self {
             path: path.to_owned(),
             disk,
@@ -197,20 +205,23 @@ impl FileStore {
     }
 
     fn try_commit(&mut self, record: &Record, view: &View) -> Result<(), Stop> {
-        let len = check_sizes(record)?;
+        let plan = self.slots.plan(record, view);
+        let len = check_sizes(record, &plan)?;
         if !self.segment.fits(len) {
             self.checkpoint(view, len)?;
+            // Arrays may lie in other slots now.
+            return self.try_commit(record, view);
         }
         let target = Target { disk: &self.disk, state_id: self.state_id, epoch: self.claim.epoch };
-        self.slots.write(&target, record, view)?;
+        self.slots.write(&target, record, view, &plan)?;
         Framing::begin(&mut self.buffer);
-        payload::put_commit(&mut self.buffer, record, &self.slots)?;
+        payload::put_commit(&mut self.buffer, record, &self.slots.in_commit(&plan))?;
         debug_assert_eq!(self.buffer.len(), frame::HEADER + len, "the computed length is right");
         let sequence = record.sequence;
         self.segment.append(Kind::Commit, sequence, &mut self.buffer, &mut self.sectors)?;
         self.segment.sync(&self.disk)?;
         self.check_claim()?;
-        self.slots.committed(record);
+        self.slots.committed(record, &plan);
         Ok(())
     }
 
@@ -219,7 +230,12 @@ impl FileStore {
     fn checkpoint(&mut self, view: &View, record_len: usize) -> Result<(), Stop> {
         self.number += 1;
         let id = FileId { epoch: self.claim.epoch, number: self.number };
-        self.snapshot_len = encode_snapshot(&mut self.buffer, view, &self.limits, &self.slots)?;
+        let target = Target { disk: &self.disk, state_id: self.state_id, epoch: self.claim.epoch };
+        let least = self.sizes.later;
+        self.slots.fold(&target, view, |len| least.max(len / FOLD_SHARE))?;
+        let plan = self.slots.plan_snapshot(view);
+        let (buffer, slots) = (&mut self.buffer, &self.slots);
+        self.snapshot_len = encode_snapshot(buffer, view, &self.limits, slots, &plan)?;
         let capacity = self.sizes.capacity(self.number, self.snapshot_len, record_len);
         let spare = match self.spare.take() {
             Some(spare) => spare,
@@ -229,6 +245,7 @@ impl FileStore {
         let segment =
             spare.into_segment(&self.disk, self.state_id, id, capacity, sequence, buffer)?;
         let old = std::mem::replace(&mut self.segment, segment);
+        self.slots.restarted(&plan);
         // What follows takes away what a successor might be reading.
         self.check_claim()?;
         if old.is_reusable(capacity) {
@@ -367,16 +384,17 @@ fn encode_snapshot(
     view: &View,
     limits: &LedgerLimits,
     slots: &Slots,
+    plan: &Plan,
 ) -> Result<usize, Stop> {
     Framing::begin(buffer);
-    payload::put_snapshot(buffer, view, limits, slots)?;
+    payload::put_snapshot(buffer, view, limits, &slots.in_snapshot(plan))?;
     let len = buffer.len() - frame::HEADER;
     check_limit(|| "the snapshot of the state".to_owned(), len as u64, frame::MAX_PAYLOAD)?;
     Ok(len)
 }
 
 /// The length of the payload of a record that can be stored.
-fn check_sizes(record: &Record) -> Result<usize, Stop> {
+fn check_sizes(record: &Record, plan: &Plan) -> Result<usize, Stop> {
     for (name, value) in &record.changes {
         let shown =
             || format!("the name of attribute {:?}", name.chars().take(40).collect::<String>());
@@ -386,7 +404,7 @@ fn check_sizes(record: &Record) -> Result<usize, Stop> {
     if let Some(call) = &record.call {
         check_limit(|| "the reply".to_owned(), call.reply.value.size(), MAX_CONTENT)?;
     }
-    let len = payload::commit_len(record);
+    let len = payload::commit_len(record, plan);
     check_limit(|| "the commit".to_owned(), len, frame::MAX_PAYLOAD)?;
     Ok(len as usize)
 }

@@ -6,7 +6,10 @@ use std::path::Path;
 use super::disk::Disk;
 use super::failure::ReadError;
 use super::names::{FileId, FileName};
-use super::payload::{self, Contents, INLINE_LIMIT, Inline, Place, References, SlotRef, Unplaced};
+use super::patches::Plan;
+use super::payload::{
+    self, BlobRef, Contents, INLINE_LIMIT, Inline, Place, References, SlotRef, Unplaced,
+};
 use super::recovery::{self, Replayed, Survey};
 use super::replay::Tail;
 use super::salvage::{Salvage, salvage_on};
@@ -83,7 +86,7 @@ pub fn encode_and_read_commit(record: &Record) -> Option<(Record, bool)> {
     }
     let mut payload = Vec::new();
     payload::put_commit(&mut payload, record, &slots).ok()?;
-    let foretold = payload::commit_len(record) == payload.len() as u64;
+    let foretold = payload::commit_len(record, &Plan::new()) == payload.len() as u64;
     let read = payload::read_commit(&payload, record.sequence, &mut slots).ok()?;
     Some((read, foretold))
 }
@@ -120,14 +123,15 @@ pub fn read_and_encode_redis(bytes: &[u8]) -> [Option<Vec<u8>>; 2] {
 struct MadeUp(HashMap<SlotRef, Bytes>);
 
 impl Contents for MadeUp {
-    fn value(&mut self, inline: Inline<'_>, blobs: &[SlotRef]) -> Result<Encoded, Malformed> {
+    /// What patches would make of an array does not matter here.
+    fn value(&mut self, inline: Inline<'_>, blobs: &[BlobRef<'_>]) -> Result<Encoded, Malformed> {
         let inline = match inline {
             Inline::Here(bytes) => bytes.to_vec(),
             Inline::Slot(at) => vec![at.checksum as u8; INLINE_LIMIT + at.len as usize % 16],
         };
-        let mut blob = |at: &SlotRef| {
-            let make = || Bytes::from(vec![at.checksum as u8; at.len as usize % 1024]);
-            self.0.entry(*at).or_insert_with(make).clone()
+        let mut blob = |BlobRef { slot, .. }: &BlobRef<'_>| {
+            let make = || Bytes::from(vec![slot.checksum as u8; slot.len as usize % 1024]);
+            self.0.entry(*slot).or_insert_with(make).clone()
         };
         Ok(Encoded { inline, blobs: blobs.iter().map(&mut blob).collect() })
     }
@@ -166,8 +170,8 @@ impl Slots {
 }
 
 impl References for Slots {
-    fn blob(&self, id: BytesId) -> Option<SlotRef> {
-        self.blobs.get(&id).copied()
+    fn blob(&self, blob: &Bytes, _: Place<'_>) -> Option<BlobRef<'_>> {
+        self.blobs.get(&blob.id()).copied().map(BlobRef::from)
     }
 
     fn inline(&self, place: Place<'_>) -> Option<SlotRef> {
@@ -179,7 +183,7 @@ impl References for Slots {
 }
 
 impl Contents for Slots {
-    fn value(&mut self, inline: Inline<'_>, blobs: &[SlotRef]) -> Result<Encoded, Malformed> {
+    fn value(&mut self, inline: Inline<'_>, blobs: &[BlobRef<'_>]) -> Result<Encoded, Malformed> {
         let content = |at: &SlotRef| {
             let known = self.contents.get(at).cloned();
             known.ok_or_else(|| Malformed("there is no such slot".to_owned()))
@@ -188,6 +192,7 @@ impl Contents for Slots {
             Inline::Here(bytes) => bytes.to_vec(),
             Inline::Slot(at) => content(&at)?.to_vec(),
         };
-        Ok(Encoded { inline, blobs: blobs.iter().map(content).collect::<Result<_, _>>()? })
+        let blobs = blobs.iter().map(|blob| content(&blob.slot)).collect::<Result<_, _>>()?;
+        Ok(Encoded { inline, blobs })
     }
 }

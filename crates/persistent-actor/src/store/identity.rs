@@ -12,8 +12,7 @@ const TITLE: &str = "persistent-actor state";
 /// More than any version of the file needs. Bytes.
 const MAX_SIZE: u64 = 4096;
 
-fn encode(state_id: u128) -> String {
-    let version = super::FORMAT_VERSION;
+fn encode(state_id: u128, version: u32) -> String {
     let mut text = format!("{TITLE}\nversion {version}\nid {state_id:032x}\n");
     let check = xxh3_64(text.as_bytes());
     // Writing to a string does not fail.
@@ -36,15 +35,13 @@ pub(crate) fn read(disk: &Disk, verify: bool) -> Result<u128, ReadError> {
     if text.lines().next() != Some(TITLE) {
         return Err(damaged("it does not start like the identity of a state"));
     }
-    match field("version ").and_then(|version| version.parse().ok()) {
-        Some(found) if found > super::FORMAT_VERSION => {
-            return Err(ReadError::Newer { name: FileName::Identity, found });
-        }
-        _ => {}
+    let version = field("version ").and_then(|version| version.parse().ok()).unwrap_or(0);
+    if version > super::FORMAT_VERSION {
+        return Err(ReadError::Newer { name: FileName::Identity, found: version });
     }
     let id = field("id ").and_then(|id| u128::from_str_radix(id, 16).ok());
     match id {
-        Some(id) if !verify || text == encode(id) => Ok(id),
+        Some(id) if !verify || (version > 0 && text == encode(id, version)) => Ok(id),
         _ => Err(damaged("its checksum is wrong")),
     }
 }
@@ -53,7 +50,8 @@ pub(crate) fn read(disk: &Disk, verify: bool) -> Result<u128, ReadError> {
 pub(crate) fn write(disk: &Disk, state_id: u128, epoch: u64) -> Result<(), Failure> {
     // Journals have numbers from 1 on, so this name is free.
     let mut file = disk.create(FileName::Temporary(FileId { epoch, number: 0 }))?;
-    file.write_at(encode(state_id).as_bytes(), 0)?;
+    let text = encode(state_id, super::FORMAT_VERSION);
+    file.write_at(text.as_bytes(), 0)?;
     disk.sync(&file)?;
     disk.rename(&mut file, FileName::Identity)
 }

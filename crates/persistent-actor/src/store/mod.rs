@@ -1,6 +1,7 @@
 //! Where committed state lives: the [`Store`] trait, and what it stores.
 
 mod container;
+mod content;
 mod create;
 mod disk;
 mod failure;
@@ -14,6 +15,7 @@ mod identity;
 mod inspect;
 mod layout;
 mod names;
+mod patches;
 mod payload;
 mod placeholders;
 mod recovery;
@@ -39,7 +41,7 @@ pub use salvage::{Damage, Salvage, salvage};
 pub use storage::{DirStorage, Storage, StorageFile, open_storage};
 
 /// The version of the format that this program writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 use std::collections::BTreeMap;
 

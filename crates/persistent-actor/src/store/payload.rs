@@ -1,12 +1,16 @@
 //! The payloads of records: commits and snapshots (`docs/format.md`, section 3).
 
+use std::borrow::Cow;
+
 use super::layout::{Malformed, Put, Reader};
 use super::names::FileId;
+use super::patches::{Patch, Plan};
 use super::{CallRecord, Record, View};
-use crate::bytes::BytesId;
+use crate::bytes::Bytes;
 use crate::call::{CallId, Reply, ReplyStatus, SessionId};
 use crate::codec::Encoded;
 use crate::ledger::{Entry, LedgerLimits};
+use crate::paged_bytes::Paged;
 
 /// CBOR from this length on lies in a slot, as large byte arrays do. Bytes.
 pub(crate) const INLINE_LIMIT: usize = crate::codec::BLOB_MIN_BYTES;
@@ -19,6 +23,24 @@ pub(crate) struct SlotRef {
     pub(crate) checksum: u64,
 }
 
+/// Refers to a large byte array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BlobRef<'a> {
+    pub(crate) slot: SlotRef,
+    /// Whether it is an array in pages.
+    pub(crate) paged: bool,
+    /// How many of the sets of patches that the journal holds for the slot so far belong to it.
+    pub(crate) earlier: u32,
+    /// A further set, which belongs to it, too.
+    pub(crate) patches: Cow<'a, [Patch]>,
+}
+
+impl From<SlotRef> for BlobRef<'_> {
+    fn from(slot: SlotRef) -> Self {
+        Self { slot, paged: false, earlier: 0, patches: Cow::Borrowed(&[]) }
+    }
+}
+
 /// Whose value it is: large CBOR has no identity of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place<'a> {
@@ -28,14 +50,14 @@ pub(crate) enum Place<'a> {
 
 /// Knows in which slots the large contents of values lie.
 pub(crate) trait References {
-    fn blob(&self, id: BytesId) -> Option<SlotRef>;
+    fn blob(&self, blob: &Bytes, place: Place<'_>) -> Option<BlobRef<'_>>;
     fn inline(&self, place: Place<'_>) -> Option<SlotRef>;
 }
 
 /// Makes large contents from references.
 pub(crate) trait Contents {
     /// A value with this CBOR and these arrays, some of them elsewhere.
-    fn value(&mut self, inline: Inline<'_>, blobs: &[SlotRef]) -> Result<Encoded, Malformed>;
+    fn value(&mut self, inline: Inline<'_>, blobs: &[BlobRef<'_>]) -> Result<Encoded, Malformed>;
 }
 
 /// The CBOR of a value: at hand, or in a slot.
@@ -45,13 +67,21 @@ pub(crate) enum Inline<'a> {
 }
 
 const REFERENCE_SIZE: usize = 28;
+/// What a reference to an array takes beyond that if its value holds one in pages.
+const PAGED_SIZE: usize = 9;
+/// What a patch takes beyond its bytes.
+const PATCH_SIZE: usize = 12;
+/// The flag of a value whose references to arrays are of the longer form.
+const HAS_PAGED: u8 = 2;
 
-/// The length of a commit's payload. Bytes.
-pub(crate) fn commit_len(record: &Record) -> u64 {
+/// The length of a commit's payload, the versions in `plan` being patches. Bytes.
+pub(crate) fn commit_len(record: &Record, plan: &Plan) -> u64 {
+    let patches = plan.values().flat_map(|planned| &planned.patches);
+    let patches: usize = patches.map(|patch| PATCH_SIZE + patch.bytes.len()).sum();
     let call = record.call.as_ref().map_or(0, |call| 49 + value_len(&call.reply.value));
     let changes =
         record.changes.iter().map(|(name, value)| 2 + name.len() as u64 + value_len(value));
-    1 + call + 4 + changes.sum::<u64>()
+    1 + call + 4 + changes.sum::<u64>() + patches as u64
 }
 
 fn value_len(value: &Encoded) -> u64 {
@@ -59,7 +89,12 @@ fn value_len(value: &Encoded) -> u64 {
         len if len >= INLINE_LIMIT => REFERENCE_SIZE,
         len => 4 + len,
     };
-    (1 + inline + 4 + value.blobs.len() * REFERENCE_SIZE) as u64
+    let reference = REFERENCE_SIZE + if has_paged(value) { PAGED_SIZE } else { 0 };
+    (1 + inline + 4 + value.blobs.len() * reference) as u64
+}
+
+fn has_paged(value: &Encoded) -> bool {
+    value.blobs.iter().any(|blob| Paged::of(blob).is_some())
 }
 
 /// A value whose large content lies in no slot: the store has a bug.
@@ -132,19 +167,36 @@ fn put_value(
     place: Place<'_>,
     references: &dyn References,
 ) -> Result<(), Unplaced> {
+    let has_paged = has_paged(value);
+    let form = if has_paged { HAS_PAGED } else { 0 };
     if value.inline.len() >= INLINE_LIMIT {
-        out.put_u8(1);
+        out.put_u8(form | 1);
         put_reference(out, references.inline(place).ok_or(Unplaced)?);
     } else {
-        out.put_u8(0);
+        out.put_u8(form);
         out.put_u32(value.inline.len() as u32);
         out.extend_from_slice(&value.inline);
     }
     out.put_u32(value.blobs.len() as u32);
     for blob in &value.blobs {
-        put_reference(out, references.blob(blob.id()).ok_or(Unplaced)?);
+        let reference = references.blob(blob, place).ok_or(Unplaced)?;
+        put_reference(out, reference.slot);
+        if has_paged {
+            put_paging(out, &reference);
+        }
     }
     Ok(())
+}
+
+fn put_paging(out: &mut Vec<u8>, reference: &BlobRef<'_>) {
+    out.put_u8(u8::from(reference.paged));
+    out.put_u32(reference.earlier);
+    out.put_u32(reference.patches.len() as u32);
+    for Patch { offset, bytes } in reference.patches.iter() {
+        out.put_u64(*offset);
+        out.put_u32(bytes.len() as u32);
+        out.extend_from_slice(bytes);
+    }
 }
 
 fn put_reference(out: &mut Vec<u8>, reference: SlotRef) {
@@ -252,20 +304,48 @@ fn status_code(status: ReplyStatus) -> u8 {
 }
 
 fn read_value(reader: &mut Reader<'_>, contents: &mut dyn Contents) -> Result<Encoded, Malformed> {
-    let inline = match reader.u8()? {
+    let form = reader.u8()?;
+    let inline = match form & !HAS_PAGED {
         0 => {
             let len = reader.u32()? as usize;
             Inline::Here(reader.take(len)?)
         }
         1 => Inline::Slot(read_reference(reader)?),
-        other => return Err(Malformed(format!("a value of unknown form {other}"))),
+        _ => return Err(Malformed(format!("a value of unknown form {form}"))),
     };
     let count = reader.count(REFERENCE_SIZE)?;
     let mut blobs = Vec::with_capacity(count);
     for _ in 0..count {
-        blobs.push(read_reference(reader)?);
+        let mut reference = BlobRef::from(read_reference(reader)?);
+        if form & HAS_PAGED != 0 {
+            read_paging(reader, &mut reference)?;
+        }
+        blobs.push(reference);
     }
     contents.value(inline, &blobs)
+}
+
+fn read_paging(reader: &mut Reader<'_>, reference: &mut BlobRef<'_>) -> Result<(), Malformed> {
+    reference.paged = match reader.u8()? {
+        0 => false,
+        1 => true,
+        other => return Err(Malformed(format!("an array of unknown form {other}"))),
+    };
+    reference.earlier = reader.u32()?;
+    let mut patches = Vec::new();
+    for _ in 0..reader.count(PATCH_SIZE)? {
+        let (offset, len) = (reader.u64()?, reader.u32()? as usize);
+        let end = offset.checked_add(len as u64);
+        if end.is_none_or(|end| end > reference.slot.len) {
+            return Err(Malformed(format!("a patch of {len} bytes at {offset} is out of range")));
+        }
+        patches.push(Patch { offset, bytes: reader.take(len)?.to_vec() });
+    }
+    if !reference.paged && (reference.earlier != 0 || !patches.is_empty()) {
+        return Err(Malformed("an array that is not in pages has patches".to_owned()));
+    }
+    reference.patches = Cow::Owned(patches);
+    Ok(())
 }
 
 fn read_reference(reader: &mut Reader<'_>) -> Result<SlotRef, Malformed> {

@@ -8,7 +8,8 @@ use super::failure::ReadError;
 use super::hole::Zeros;
 use super::layout::Malformed;
 use super::names::{FileId, FileName};
-use super::payload::{Contents, Inline, SlotRef};
+use super::patches::{Patch, Sets};
+use super::payload::{BlobRef, Contents, Inline, SlotRef};
 use super::slots::SlotReader;
 use crate::bytes::{Bytes, BytesId};
 use crate::call::CallId;
@@ -28,19 +29,23 @@ pub(super) struct Placeholders<'a> {
     state_id: u128,
     zeros: Zeros,
     references: HashMap<BytesId, Reference>,
-    by_reference: HashMap<(SlotRef, bool), Bytes>,
+    by_reference: HashMap<Reference, Bytes>,
+    /// The sets of patches that the journal holds for each slot.
+    sets: Sets,
     /// How long a content each slot has room for, or what is wrong with it.
     rooms: BTreeMap<FileId, Result<u64, (u64, String)>>,
     /// The checksum of the first so many bytes of a slot.
     checksums: HashMap<(FileId, u64), u64>,
-    loaded: HashMap<SlotRef, Bytes>,
+    loaded: HashMap<(SlotRef, u32), Bytes>,
     /// Something else than damage went wrong.
     error: Option<ReadError>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Reference {
     slot: SlotRef,
+    /// How many sets of patches belong to it.
+    patched: u32,
     /// The CBOR of its value; the last of the value's arrays, so that the size is right.
     is_inline: bool,
 }
@@ -53,6 +58,7 @@ impl<'a> Placeholders<'a> {
             zeros: Zeros::default(),
             references: HashMap::new(),
             by_reference: HashMap::new(),
+            sets: Sets::default(),
             rooms: BTreeMap::new(),
             checksums: HashMap::new(),
             loaded: HashMap::new(),
@@ -60,17 +66,18 @@ impl<'a> Placeholders<'a> {
         }
     }
 
-    fn placeholder(&mut self, slot: SlotRef, is_inline: bool) -> Result<Bytes, Malformed> {
-        if let Some(known) = self.by_reference.get(&(slot, is_inline)) {
+    fn placeholder(&mut self, reference: Reference) -> Result<Bytes, Malformed> {
+        if let Some(known) = self.by_reference.get(&reference) {
             return Ok(known.clone());
         }
+        let slot = reference.slot;
         // No memory for more than a file really has.
         let room = self.room(slot.slot).unwrap_or(0);
         let Some(bytes) = self.zeros.hole(slot.len.min(room)) else {
             return Err(Malformed("the content of a slot does not fit into memory".to_owned()));
         };
-        self.references.insert(bytes.id(), Reference { slot, is_inline });
-        self.by_reference.insert((slot, is_inline), bytes.clone());
+        self.references.insert(bytes.id(), reference);
+        self.by_reference.insert(reference, bytes.clone());
         Ok(bytes)
     }
 
@@ -174,47 +181,55 @@ impl<'a> Placeholders<'a> {
 
     fn fill_value(&mut self, value: &mut Encoded) -> Result<(), ReadError> {
         if let Some(last) = value.blobs.last()
-            && let Some(Reference { slot, is_inline: true }) =
-                self.references.get(&last.id()).copied()
+            && let Some(reference) = self.references.get(&last.id()).copied()
+            && reference.is_inline
         {
-            let content = self.load(slot)?;
+            let content = self.load(reference)?;
             value.blobs.pop();
             value.inline = content.to_vec();
         }
         for blob in &mut value.blobs {
             if let Some(reference) = self.references.get(&blob.id()).copied() {
-                *blob = self.load(reference.slot)?;
+                *blob = self.load(reference)?;
             }
         }
         Ok(())
     }
 
-    fn load(&mut self, reference: SlotRef) -> Result<Bytes, ReadError> {
-        if let Some(known) = self.loaded.get(&reference) {
+    fn load(&mut self, Reference { slot, patched, .. }: Reference) -> Result<Bytes, ReadError> {
+        if let Some(known) = self.loaded.get(&(slot, patched)) {
             return Ok(known.clone());
         }
-        let name = FileName::Slot(reference.slot);
-        if let Some(room) = self.room(reference.slot).filter(|room| reference.len > *room) {
+        let name = FileName::Slot(slot.slot);
+        if let Some(room) = self.room(slot.slot).filter(|room| slot.len > *room) {
             return Err(ReadError::damaged(name, room, "the content is cut off"));
         }
-        let reader = SlotReader::open(self.disk, reference.slot, self.state_id, true)?;
-        let mut buffer = vec![0; reference.len as usize];
-        reader.read(reference, &mut buffer)?;
+        let reader = SlotReader::open(self.disk, slot.slot, self.state_id, true)?;
+        let mut buffer = vec![0; slot.len as usize];
+        reader.read(slot, &mut buffer)?;
+        for Patch { offset, bytes } in self.sets.of(slot, patched) {
+            buffer[*offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        }
         let bytes = Bytes::from(buffer);
-        self.loaded.insert(reference, bytes.clone());
+        self.loaded.insert((slot, patched), bytes.clone());
         Ok(bytes)
     }
 }
 
 impl Contents for Placeholders<'_> {
-    fn value(&mut self, inline: Inline<'_>, blobs: &[SlotRef]) -> Result<Encoded, Malformed> {
+    fn value(&mut self, inline: Inline<'_>, blobs: &[BlobRef<'_>]) -> Result<Encoded, Malformed> {
         let mut value = Encoded::default();
-        for reference in blobs {
-            value.blobs.push(self.placeholder(*reference, false)?);
+        for blob in blobs {
+            let patched = if blob.paged { self.sets.take(blob)? } else { 0 };
+            let reference = Reference { slot: blob.slot, patched, is_inline: false };
+            value.blobs.push(self.placeholder(reference)?);
         }
         match inline {
             Inline::Here(bytes) => value.inline = bytes.to_vec(),
-            Inline::Slot(reference) => value.blobs.push(self.placeholder(reference, true)?),
+            Inline::Slot(slot) => {
+                let reference = Reference { slot, patched: 0, is_inline: true };
+                value.blobs.push(self.placeholder(reference)?);
+            }
         }
         Ok(value)
     }

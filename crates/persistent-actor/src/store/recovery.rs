@@ -10,13 +10,16 @@ use super::hole::Zeros;
 use super::identity;
 use super::layout::Malformed;
 use super::names::{FileId, FileName};
-use super::payload::{self, Contents, Inline, Place, SlotRef};
+use super::patches::{Patch, Sets};
+use super::payload::{self, BlobRef, Contents, Inline, Place, SlotRef};
 use super::replay::{self, Damage, Extent};
 use super::segment::{HeaderError, SegmentHeader};
 use super::slots::{Content, SlotReader, Slots};
 use crate::bytes::{Bytes, BytesId};
 use crate::codec::Encoded;
 use crate::ledger::LedgerLimits;
+use crate::page_tree::PageTree;
+use crate::paged_bytes::Paged;
 
 /// What a directory holds, by its names alone.
 #[derive(Debug, PartialEq, Eq)]
@@ -204,9 +207,13 @@ struct Holes<'a> {
     rooms: HashMap<FileId, u64>,
     zeros: Zeros,
     by_reference: HashMap<(SlotRef, Is), Bytes>,
-    by_id: HashMap<BytesId, (SlotRef, Is)>,
+    by_id: HashMap<BytesId, What>,
+    /// The sets of patches that the journal holds for each slot.
+    sets: Sets,
     /// Contents that were read.
-    loaded: HashMap<SlotRef, Bytes>,
+    loaded: HashMap<(SlotRef, Is), Bytes>,
+    /// The contents of slots that were read in pages.
+    trees: HashMap<SlotRef, (Content, PageTree)>,
     error: Option<ReadError>,
 }
 
@@ -214,9 +221,25 @@ struct Holes<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Is {
     Blob,
+    /// An array in pages, with so many sets of patches.
+    Paged(u32),
     /// The CBOR of its value; the hole is the last of the value's blobs, so that the size of the
     /// value is right.
     Inline,
+}
+
+/// What a hole stands for, and where it lies.
+#[derive(Clone, Copy)]
+struct What(SlotRef, Is);
+
+impl What {
+    /// Under which it is found when it was read: CBOR and an array in one piece are the same.
+    fn key(self) -> (SlotRef, Is) {
+        match self.1 {
+            Is::Inline => (self.0, Is::Blob),
+            is => (self.0, is),
+        }
+    }
 }
 
 impl<'a> Holes<'a> {
@@ -229,7 +252,9 @@ impl<'a> Holes<'a> {
             zeros: Zeros::default(),
             by_reference: HashMap::new(),
             by_id: HashMap::new(),
+            sets: Sets::default(),
             loaded: HashMap::new(),
+            trees: HashMap::new(),
             error: None,
         }
     }
@@ -259,7 +284,7 @@ impl<'a> Holes<'a> {
             self.error = Some(ReadError::damaged(name, room, reason));
             return Err(Malformed(reason.to_owned()));
         };
-        self.by_id.insert(hole.id(), (reference, is));
+        self.by_id.insert(hole.id(), What(reference, is));
         self.by_reference.insert((reference, is), hole.clone());
         Ok(hole)
     }
@@ -270,22 +295,25 @@ impl<'a> Holes<'a> {
         Ok(room)
     }
 
+    /// A hole for an array in pages, with what its reference adds to it.
+    fn paged_hole(&mut self, reference: &BlobRef<'_>) -> Result<Bytes, Malformed> {
+        let version = self.sets.take(reference)?;
+        self.hole(reference.slot, Is::Paged(version))
+    }
+
     /// Reads the contents that the view needs and forgets all others.
     fn load_needed(&mut self, view: &View) -> Result<(), ReadError> {
         let blobs = view.values().flat_map(|value| &value.blobs);
-        let needed: HashSet<SlotRef> =
-            blobs.filter_map(|blob| Some(self.by_id.get(&blob.id())?.0)).collect();
-        self.loaded.retain(|reference, _| needed.contains(reference));
-        for reference in needed {
-            if !self.loaded.contains_key(&reference) {
-                let mut content = Ok(Content::default());
-                let bytes = Bytes::build(reference.len as usize, |buffer| {
-                    content = self.load(reference, buffer);
-                });
-                content?;
-                self.loaded.insert(reference, bytes);
+        let needed: HashSet<(SlotRef, Is)> =
+            blobs.filter_map(|blob| Some(self.by_id.get(&blob.id())?.key())).collect();
+        self.loaded.retain(|key, _| needed.contains(key));
+        for key in needed {
+            if !self.loaded.contains_key(&key) {
+                let (bytes, _) = self.load_bytes(key)?;
+                self.loaded.insert(key, bytes);
             }
         }
+        self.trees.clear();
         Ok(())
     }
 
@@ -309,10 +337,10 @@ impl<'a> Holes<'a> {
         slots: &mut Slots,
     ) -> Result<(), ReadError> {
         if let Some(last) = value.blobs.last()
-            && let Some((reference, Is::Inline)) = self.by_id.get(&last.id()).copied()
+            && let Some(What(reference, Is::Inline)) = self.by_id.get(&last.id()).copied()
         {
             value.blobs.pop();
-            if let Some(known) = self.loaded.get(&reference) {
+            if let Some(known) = self.loaded.get(&(reference, Is::Blob)) {
                 value.inline = known.to_vec();
             } else {
                 value.inline = vec![0; reference.len as usize];
@@ -321,32 +349,64 @@ impl<'a> Holes<'a> {
             }
         }
         for blob in &mut value.blobs {
-            let Some((reference, _)) = self.by_id.get(&blob.id()).copied() else { continue };
-            if let Some(known) = self.loaded.get(&reference) {
+            let Some(what) = self.by_id.get(&blob.id()).copied() else { continue };
+            let key @ (reference, is) = what.key();
+            if let Some(known) = self.loaded.get(&key) {
                 *blob = known.clone();
                 continue;
             }
-            let mut content = Ok(Content::default());
-            *blob = Bytes::build(reference.len as usize, |buffer| {
-                content = self.load(reference, buffer);
-            });
-            slots.adopt_blob(reference.slot, &content?, blob);
-            self.loaded.insert(reference, blob.clone());
+            let (bytes, content) = self.load_bytes(key)?;
+            *blob = bytes;
+            slots.adopt_blob(reference.slot, &content, blob);
+            if let (Is::Paged(sets), Some((_, base))) = (is, self.trees.get(&reference)) {
+                slots.adopt_pages(reference.slot, base, blob, sets);
+            }
+            self.loaded.insert(key, blob.clone());
         }
         Ok(())
     }
 
+    /// Reads a large array, and tells what its slot holds.
+    fn load_bytes(
+        &mut self,
+        (reference, is): (SlotRef, Is),
+    ) -> Result<(Bytes, Content), ReadError> {
+        let Is::Paged(sets) = is else {
+            let mut content = Ok(Content::default());
+            let bytes = Bytes::build(reference.len as usize, |buffer| {
+                content = self.load(reference, buffer);
+            });
+            return Ok((bytes, content?));
+        };
+        if !self.trees.contains_key(&reference) {
+            let read = self.reader(reference)?.read_pages(reference)?;
+            self.trees.insert(reference, read);
+        }
+        let (content, base) = &self.trees[&reference];
+        let mut tree = base.clone();
+        for Patch { offset, bytes } in self.sets.of(reference, sets) {
+            tree.write(*offset as usize, bytes);
+        }
+        Ok((Paged::bytes(tree), content.clone()))
+    }
+
     fn load(&self, reference: SlotRef, buffer: &mut [u8]) -> Result<Content, ReadError> {
-        SlotReader::open(self.disk, reference.slot, self.state_id, self.verify)?
-            .read(reference, buffer)
+        self.reader(reference)?.read(reference, buffer)
+    }
+
+    fn reader(&self, reference: SlotRef) -> Result<SlotReader, ReadError> {
+        SlotReader::open(self.disk, reference.slot, self.state_id, self.verify)
     }
 }
 
 impl Contents for Holes<'_> {
-    fn value(&mut self, inline: Inline<'_>, blobs: &[SlotRef]) -> Result<Encoded, Malformed> {
+    fn value(&mut self, inline: Inline<'_>, blobs: &[BlobRef<'_>]) -> Result<Encoded, Malformed> {
         let mut value = Encoded::default();
         for reference in blobs {
-            value.blobs.push(self.hole(*reference, Is::Blob)?);
+            value.blobs.push(match reference.paged {
+                true => self.paged_hole(reference)?,
+                false => self.hole(reference.slot, Is::Blob)?,
+            });
         }
         match inline {
             Inline::Here(bytes) => value.inline = bytes.to_vec(),

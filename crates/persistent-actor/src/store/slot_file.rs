@@ -8,6 +8,7 @@ use super::failure::ReadError;
 use super::layout::{Put, is_zero, u32_at, u64_at, u128_at};
 use super::names::{FileId, FileName};
 use super::payload::SlotRef;
+use crate::page_tree::{PAGE, PageTree};
 
 /// The unit of comparing, writing and checking. Bytes.
 pub(crate) const CHUNK: usize = 64 * 1024;
@@ -28,12 +29,6 @@ impl Content {
     pub(crate) fn checksum(&self) -> u64 {
         self.hashes.iter().fold(0, |sum, hash| sum.wrapping_add(*hash))
     }
-}
-
-/// The chunk with this index, shorter or empty at the end.
-pub(crate) fn chunk(content: &[u8], index: usize) -> &[u8] {
-    let start = (index * CHUNK).min(content.len());
-    &content[start..content.len().min(start + CHUNK)]
 }
 
 /// The hash of a chunk.
@@ -123,11 +118,35 @@ impl SlotReader {
             }
             content.hashes.push(chunk_hash(chunk, index));
         }
+        self.check(reference, &content)?;
+        Ok(content)
+    }
+
+    /// The same in pages.
+    pub(crate) fn read_pages(&self, reference: SlotRef) -> Result<(Content, PageTree), ReadError> {
+        let mut content = Content { len: reference.len, hashes: Vec::new() };
+        let len = reference.len as usize;
+        let mut chunk = vec![0; CHUNK.min(len)];
+        let tree = PageTree::build(len, |page, out| {
+            let start = page * PAGE;
+            if start.is_multiple_of(CHUNK) {
+                chunk.truncate(len - start);
+                self.file.read_at(&mut chunk, CONTENT_OFFSET + start as u64)?;
+                content.hashes.push(chunk_hash(&chunk, start / CHUNK));
+            }
+            out.copy_from_slice(&chunk[start % CHUNK..][..out.len()]);
+            Ok::<(), ReadError>(())
+        })?;
+        self.check(reference, &content)?;
+        Ok((content, tree))
+    }
+
+    fn check(&self, reference: SlotRef, content: &Content) -> Result<(), ReadError> {
         if self.verify && content.checksum() != reference.checksum {
             let reason = "the checksum of the content is wrong";
             return Err(ReadError::damaged(self.file.name, CONTENT_OFFSET, reason));
         }
-        Ok(content)
+        Ok(())
     }
 }
 

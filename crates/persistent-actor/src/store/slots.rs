@@ -1,18 +1,23 @@
 //! Large values: a file each, of which only the chunks that changed are written
 //! (`docs/format.md`, section 4).
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::content::{CHUNK_PAGES, Source, merge, runs};
 use super::disk::{Disk, DiskFile};
 use super::failure::Failure;
 use super::names::{FileId, FileName};
-use super::payload::{INLINE_LIMIT, Place, References, SlotRef};
+use super::patches::{Patched, Plan, is_answered};
+use super::payload::{BlobRef, INLINE_LIMIT, Place, References, SlotRef};
 pub(crate) use super::slot_file::{CHUNK, CONTENT_OFFSET, Content, SlotReader};
-use super::slot_file::{chunk, chunk_hash, encode_header};
+use super::slot_file::{chunk_hash, encode_header};
 use super::{Record, View};
 use crate::bytes::{Bytes, BytesId, WeakBytes};
 use crate::call::CallId;
+use crate::page_tree::{PAGE, PageTree};
+use crate::paged_bytes::Paged;
 
 /// How much is hashed, and then written in one piece if it can be. Bytes. Short enough to be in the
 /// cache still, long enough for the cost of a write call: 10 MiB take 1.9 ms this way, and 2.5 ms
@@ -28,6 +33,7 @@ pub(crate) struct Slots {
     blobs: HashMap<BytesId, FileId>,
     attributes: BTreeMap<String, FileId>,
     replies: BTreeMap<CallId, FileId>,
+    patched: Patched,
     /// Large CBOR of the commit under way: it takes its place when the record is written.
     pending: Vec<(Owner, FileId)>,
     /// Written in the commit under way and not synced yet.
@@ -61,23 +67,38 @@ enum Owner {
     Reply(CallId),
 }
 
+/// By pages.
 struct Behind {
     head: FileId,
     stale: Vec<bool>,
 }
 
-/// A value to be stored, and what it takes the place of.
+/// A value to be stored, and the content of a slot that it is much like.
 struct Update<'a> {
-    content: &'a [u8],
-    replaces: Option<(FileId, &'a [u8])>,
+    content: Source<'a>,
+    like: Option<(FileId, Source<'a>)>,
 }
 
 impl Slots {
     /// Takes over a slot that an older incarnation wrote.
     pub(crate) fn adopt_blob(&mut self, slot: FileId, content: &Content, blob: &Bytes) {
         self.blobs.insert(blob.id(), slot);
-        let holder = Holder::Blobs(vec![blob.downgrade()]);
-        self.slots.insert(slot, Slot::adopted(content, holder));
+        match self.slots.get_mut(&slot) {
+            Some(Slot { holder: Holder::Blobs(holders), .. }) => holders.push(blob.downgrade()),
+            _ => {
+                let holder = Holder::Blobs(vec![blob.downgrade()]);
+                self.slots.insert(slot, Slot::adopted(content, holder));
+            }
+        }
+    }
+
+    /// Takes over an array in pages that an older incarnation wrote: the content of the slot with
+    /// some sets of patches.
+    pub(crate) fn adopt_pages(&mut self, slot: FileId, base: &PageTree, blob: &Bytes, sets: u32) {
+        if sets > 0 {
+            self.blobs.remove(&blob.id());
+        }
+        self.patched.adopt(slot, base.clone(), blob, sets);
     }
 
     /// The same for large CBOR; `commit` is the number of the commit that a reply belongs to.
@@ -99,37 +120,113 @@ impl Slots {
         adopted.try_for_each(|(id, _)| disk.sync(&disk.open(FileName::Slot(*id))?))
     }
 
-    /// Writes what is large in `record` to slots that `view` does not need.
+    /// Which arrays of `record`, which follows `view`, are to be written as patches.
+    pub(crate) fn plan(&self, record: &Record, view: &View) -> Plan {
+        let (mut plan, mut patched) = (Plan::new(), HashSet::new());
+        for (name, value) in &record.changes {
+            let Some(old) = view.attributes.get(name) else { continue };
+            for (new, old) in value.blobs.iter().zip(&old.blobs) {
+                if self.is_placed(new.id())
+                    || plan.contains_key(&new.id())
+                    || is_answered(record, new.id())
+                {
+                    continue;
+                }
+                let planned = self.base(old).and_then(|at| self.patched.plan(new, old, at));
+                // A base has one line of versions: what else a record makes of it is stored.
+                if let Some(planned) = planned.filter(|planned| patched.insert(planned.base)) {
+                    plan.insert(new.id(), planned);
+                }
+            }
+        }
+        plan
+    }
+
+    /// Writes what is large in `record` and not in `plan` to slots that `view` does not need.
     pub(crate) fn write(
         &mut self,
         target: &Target<'_>,
         record: &Record,
         view: &View,
+        plan: &Plan,
     ) -> Result<(), Failure> {
         for (name, value) in &record.changes {
             let old = view.attributes.get(name);
             if value.inline.len() >= INLINE_LIMIT {
-                let replaces = self.attributes.get(name).copied();
-                let replaces = replaces.zip(old.map(|old| old.inline.as_slice()));
-                let update = Update { content: &value.inline, replaces };
+                let like = self.attributes.get(name).copied();
+                let like = like.zip(old.map(|old| Source::Flat(&old.inline)));
+                let update = Update { content: Source::Flat(&value.inline), like };
                 self.write_inline(target, update, Place::Attribute(name), record, view)?;
             }
             for (index, blob) in value.blobs.iter().enumerate() {
                 let old = old.and_then(|old| old.blobs.get(index));
-                self.write_blob(target, blob, old, view)?;
+                if !plan.contains_key(&blob.id()) && !self.is_placed(blob.id()) {
+                    self.write_blob(target, blob, old, view)?;
+                }
             }
         }
-        if let Some(call) = &record.call {
-            let value = &call.reply.value;
-            if value.inline.len() >= INLINE_LIMIT {
-                let update = Update { content: &value.inline, replaces: None };
-                self.write_inline(target, update, Place::Reply(call.id), record, view)?;
-            }
-            for blob in &value.blobs {
+        let Some(call) = &record.call else { return self.sync(target.disk) };
+        let value = &call.reply.value;
+        if value.inline.len() >= INLINE_LIMIT {
+            let update = Update { content: Source::Flat(&value.inline), like: None };
+            self.write_inline(target, update, Place::Reply(call.id), record, view)?;
+        }
+        for blob in &value.blobs {
+            if !self.blobs.contains_key(&blob.id()) {
                 self.write_blob(target, blob, None, view)?;
             }
         }
         self.sync(target.disk)
+    }
+
+    /// Writes arrays whose patches have become long, more than `most(length)` bytes, to slots, and
+    /// those that a snapshot could not name otherwise.
+    pub(crate) fn fold(
+        &mut self,
+        target: &Target<'_>,
+        view: &View,
+        most: impl Fn(u64) -> u64,
+    ) -> Result<(), Failure> {
+        for blob in view.attributes.values().flat_map(|value| &value.blobs) {
+            if self.patched.is_to_be_stored(blob, most(blob.len() as u64)) {
+                let base = self.base(blob);
+                self.write_blob(target, blob, Some(blob), view)?;
+                if let Some(base) = base.filter(|base| self.base(blob) != Some(*base)) {
+                    self.let_go(base, blob.id());
+                }
+            }
+        }
+        self.sync(target.disk)
+    }
+
+    /// A version has moved to another slot. (As long as the current journal names this one it is
+    /// not used again, because the journal has patches for it.)
+    fn let_go(&mut self, base: FileId, id: BytesId) {
+        if let Some(Slot { holder: Holder::Blobs(holders), .. }) = self.slots.get_mut(&base) {
+            holders.retain(|holder| holder.id != id);
+        }
+    }
+
+    /// The versions that a snapshot of `view` holds as patches.
+    pub(crate) fn plan_snapshot(&self, view: &View) -> Plan {
+        self.patched.plan_snapshot(view)
+    }
+
+    /// A journal that begins with a snapshot, in which the versions in `plan` are patches, has
+    /// taken the place of the one before.
+    pub(crate) fn restarted(&mut self, plan: &Plan) {
+        self.patched.restarted(plan);
+    }
+
+    /// Whether an attribute can refer to this array.
+    fn is_placed(&self, id: BytesId) -> bool {
+        self.blobs.contains_key(&id) || self.patched.version(id).is_some()
+    }
+
+    /// The slot that an array builds upon.
+    fn base(&self, blob: &Bytes) -> Option<FileId> {
+        let patched = self.patched.version(blob.id()).map(|version| version.base);
+        patched.or_else(|| self.blobs.get(&blob.id()).copied())
     }
 
     fn sync(&mut self, disk: &Disk) -> Result<(), Failure> {
@@ -151,9 +248,16 @@ impl Slots {
     }
 
     /// The record is written: what it replaced is not needed any more.
-    pub(crate) fn committed(&mut self, record: &Record) {
-        for (name, _) in &record.changes {
+    pub(crate) fn committed(&mut self, record: &Record, plan: &Plan) {
+        for (name, value) in &record.changes {
             self.attributes.remove(name);
+            for blob in &value.blobs {
+                let Some(planned) = plan.get(&blob.id()) else { continue };
+                if self.patched.version(blob.id()).is_none() {
+                    self.patched.patched(blob, planned);
+                    self.hold(planned.base, blob);
+                }
+            }
         }
         for (owner, slot) in std::mem::take(&mut self.pending) {
             self.settle(owner, slot);
@@ -167,6 +271,16 @@ impl Slots {
         };
     }
 
+    /// Notes that a slot is needed as long as `blob` is.
+    fn hold(&mut self, slot: FileId, blob: &Bytes) {
+        if let Some(Slot { holder: Holder::Blobs(holders), .. }) = self.slots.get_mut(&slot) {
+            for gone in holders.extract_if(.., |holder| !holder.is_alive()) {
+                self.blobs.remove(&gone.id);
+            }
+            holders.push(blob.downgrade());
+        }
+    }
+
     fn write_blob(
         &mut self,
         target: &Target<'_>,
@@ -174,27 +288,29 @@ impl Slots {
         old: Option<&Bytes>,
         view: &View,
     ) -> Result<(), Failure> {
-        if self.blobs.contains_key(&blob.id()) {
-            return Ok(());
-        }
-        let replaces = old.and_then(|old| Some((*self.blobs.get(&old.id())?, &**old)));
-        let update = Update { content: blob, replaces };
-        let changed = update.changed_chunks();
-        if let Some((head, _)) = replaces
+        let head = old.and_then(|old| Some((self.base(old)?, old)));
+        // A copy of the pages, because the slots are changed meanwhile.
+        let pages = head.and_then(|(head, _)| self.patched.content(head).cloned());
+        let like = head.and_then(|(head, old)| match &pages {
+            Some(pages) => Some((head, Source::Paged(pages))),
+            // Its slot holds it only if it has no patches.
+            None => self.blobs.contains_key(&old.id()).then(|| (head, Source::of(old))),
+        });
+        let update = Update { content: Source::of(blob), like };
+        let changed = update.changed_pages();
+        if let Some((head, _)) = like
             && !changed.contains(&true)
-            && let Some(Slot { holder: Holder::Blobs(holders), .. }) = self.slots.get_mut(&head)
         {
             // The same content under a new identity: nothing to write.
-            for gone in holders.extract_if(.., |holder| !holder.is_alive()) {
-                self.blobs.remove(&gone.id);
-            }
-            holders.push(blob.downgrade());
+            self.hold(head, blob);
             self.blobs.insert(blob.id(), head);
+            self.patched.found(head, blob);
             return Ok(());
         }
         let holder = Holder::Blobs(vec![blob.downgrade()]);
         let slot = self.store(target, &update, &changed, holder, view)?;
         self.blobs.insert(blob.id(), slot);
+        self.patched.stored(slot, blob);
         Ok(())
     }
 
@@ -208,13 +324,13 @@ impl Slots {
     ) -> Result<(), Failure> {
         let owner = Owner::of(place);
         let holder = Holder::Inline(owner.clone(), record.sequence);
-        let changed = update.changed_chunks();
+        let changed = update.changed_pages();
         let slot = self.store(target, &update, &changed, holder, view)?;
         self.pending.push((owner, slot));
         Ok(())
     }
 
-    /// Writes a content to a free slot: the chunks in which the slot differs from it.
+    /// Writes a content to a free slot: the pages in which the slot differs from it.
     fn store(
         &mut self,
         target: &Target<'_>,
@@ -223,7 +339,7 @@ impl Slots {
         holder: Holder,
         view: &View,
     ) -> Result<FileId, Failure> {
-        let head = update.replaces.map(|(head, _)| head);
+        let head = update.like.map(|(head, _)| head);
         let known = head.and_then(|head| self.slots.get(&head));
         let known = known.map(|slot| slot.content.hashes.clone()).unwrap_or_default();
         let id = match self.choose_free(head, update.content.len() as u64, view) {
@@ -231,33 +347,10 @@ impl Slots {
             None => self.create(target)?,
         };
         let Some(slot) = self.slots.get_mut(&id) else { unreachable!("the slot was just chosen") };
-        let stale = slot.behind.take().filter(|behind| Some(behind.head) == head);
         slot.holder = holder;
-        slot.content = Content { len: update.content.len() as u64, hashes: Vec::new() };
-        let Some(file) = &slot.file else { unreachable!("free slots are our own") };
-        let is_behind = |index: usize| {
-            stale.as_ref().and_then(|behind| behind.stale.get(index).copied()) != Some(false)
-        };
-        let mut first = 0;
-        for batch in update.content.chunks(BATCH) {
-            let count = batch.len().div_ceil(CHUNK);
-            let is_changed = |index: usize| changed.get(index).copied().unwrap_or(true);
-            for (index, chunk) in (first..).zip(batch.chunks(CHUNK)) {
-                let hash = match known.get(index) {
-                    Some(hash) if !is_changed(index) => *hash,
-                    _ => chunk_hash(chunk, index),
-                };
-                slot.content.hashes.push(hash);
-            }
-            let differs = |index: usize| is_changed(index) || is_behind(index);
-            for run in runs(first..first + count, differs) {
-                let within =
-                    (run.start - first) * CHUNK..batch.len().min((run.end - first) * CHUNK);
-                file.write_at(&batch[within], CONTENT_OFFSET + (run.start * CHUNK) as u64)?;
-            }
-            first += count;
-        }
-        slot.written = slot.written.max(slot.content.len);
+        let stale = slot.behind.take().filter(|behind| Some(behind.head) == head);
+        let stale = stale.map(|behind| behind.stale);
+        slot.write(target.disk, update.content, &Difference { changed, known, stale })?;
         self.unsynced.push(id);
         self.advance(head, id, changed);
         Ok(id)
@@ -293,6 +386,7 @@ impl Slots {
         };
         let suitable = |(id, slot): &(&FileId, &Slot)| {
             slot.file.is_some()
+                && !self.patched.has_sets(**id)
                 && (related(slot) || slot.written / 4 <= len)
                 && !self.is_used(**id, slot, view)
         };
@@ -308,6 +402,7 @@ impl Slots {
 
     /// Nothing finds the old content of a slot any more.
     fn forget(&mut self, id: FileId) {
+        self.patched.forget(id);
         self.blobs.retain(|_, slot| *slot != id);
         self.replies.retain(|_, slot| *slot != id);
     }
@@ -378,29 +473,142 @@ impl Slots {
     }
 }
 
-impl References for Slots {
-    fn blob(&self, id: BytesId) -> Option<SlotRef> {
-        self.reference(*self.blobs.get(&id)?)
-    }
-
-    fn inline(&self, place: Place<'_>) -> Option<SlotRef> {
-        let pending = self.pending.iter().find(|(owner, _)| owner.is(place));
-        let settled = || match place {
-            Place::Attribute(name) => self.attributes.get(name),
-            Place::Reply(call) => self.replies.get(&call),
-        };
-        self.reference(pending.map(|(_, slot)| *slot).or_else(|| settled().copied())?)
-    }
-}
-
 impl Slots {
+    /// What a commit with these patches refers to.
+    pub(crate) fn in_commit<'a>(&'a self, plan: &'a Plan) -> Placed<'a> {
+        Placed { slots: self, plan, is_snapshot: false, written: RefCell::default() }
+    }
+
+    /// What a snapshot with these patches refers to.
+    pub(crate) fn in_snapshot<'a>(&'a self, plan: &'a Plan) -> Placed<'a> {
+        Placed { slots: self, plan, is_snapshot: true, written: RefCell::default() }
+    }
+
     fn reference(&self, slot: FileId) -> Option<SlotRef> {
         let content = &self.slots.get(&slot)?.content;
         Some(SlotRef { slot, len: content.len, checksum: content.checksum() })
     }
 }
 
+/// Where the large values of a record lie.
+pub(crate) struct Placed<'a> {
+    slots: &'a Slots,
+    plan: &'a Plan,
+    is_snapshot: bool,
+    /// Whose patches the record has already.
+    written: RefCell<HashSet<BytesId>>,
+}
+
+impl Placed<'_> {
+    /// A reference to a version that consists of patches.
+    fn patched(&self, id: BytesId) -> Option<BlobRef<'_>> {
+        let nothing = Cow::Borrowed(&[][..]);
+        let Some(planned) = self.plan.get(&id) else {
+            let version = self.slots.patched.version(id)?;
+            let slot = self.slots.reference(version.base)?;
+            return Some(BlobRef { slot, paged: true, earlier: version.sets, patches: nothing });
+        };
+        let slot = self.slots.reference(planned.base)?;
+        let earlier = if self.is_snapshot { 0 } else { self.slots.patched.sets(planned.base) };
+        let patches = Cow::Borrowed(planned.patches.as_slice());
+        Some(match self.written.borrow_mut().insert(id) {
+            true => BlobRef { slot, paged: true, earlier, patches },
+            false => {
+                let earlier = earlier + u32::from(!patches.is_empty());
+                BlobRef { slot, paged: true, earlier, patches: nothing }
+            }
+        })
+    }
+}
+
+impl References for Placed<'_> {
+    fn blob(&self, blob: &Bytes, place: Place<'_>) -> Option<BlobRef<'_>> {
+        if let Some(slot) = self.slots.blobs.get(&blob.id()) {
+            let reference = BlobRef::from(self.slots.reference(*slot)?);
+            return Some(BlobRef { paged: Paged::of(blob).is_some(), ..reference });
+        }
+        match place {
+            Place::Attribute(_) => self.patched(blob.id()),
+            Place::Reply(_) => None,
+        }
+    }
+
+    fn inline(&self, place: Place<'_>) -> Option<SlotRef> {
+        let slots = self.slots;
+        let pending = slots.pending.iter().find(|(owner, _)| owner.is(place));
+        let settled = || match place {
+            Place::Attribute(name) => slots.attributes.get(name),
+            Place::Reply(call) => slots.replies.get(&call),
+        };
+        slots.reference(pending.map(|(_, slot)| *slot).or_else(|| settled().copied())?)
+    }
+}
+
+/// How a content differs from what is known of slots.
+struct Difference<'a> {
+    /// The pages that differ from those of the slot that it is like.
+    changed: &'a [bool],
+    /// The hashes of that slot's chunks.
+    known: Vec<u64>,
+    /// The pages in which the slot that is written differs from that one; all, if it is not known.
+    stale: Option<Vec<bool>>,
+}
+
+impl Difference<'_> {
+    fn is_changed(&self, page: usize) -> bool {
+        self.changed.get(page).copied().unwrap_or(true)
+    }
+
+    /// The hash of a chunk that has not changed.
+    fn known(&self, chunk: usize) -> Option<u64> {
+        let mut pages = chunk * CHUNK_PAGES..(chunk + 1) * CHUNK_PAGES;
+        let same = pages.all(|page| self.changed.get(page).is_none_or(|changed| !changed));
+        self.known.get(chunk).copied().filter(|_| same)
+    }
+
+    fn is_to_be_written(&self, page: usize) -> bool {
+        let stale = self.stale.as_ref().and_then(|stale| stale.get(page).copied());
+        self.is_changed(page) || stale != Some(false)
+    }
+}
+
 impl Slot {
+    /// Makes `content` the slot's content.
+    fn write(
+        &mut self,
+        disk: &Disk,
+        content: Source<'_>,
+        difference: &Difference<'_>,
+    ) -> Result<(), Failure> {
+        let Some(file) = &self.file else { unreachable!("free slots are our own") };
+        let len = content.len();
+        self.content = Content { len: len as u64, hashes: Vec::new() };
+        let mut scratch = Vec::new();
+        for start in (0..len).step_by(BATCH) {
+            let end = len.min(start + BATCH);
+            let pages = start / PAGE..end.div_ceil(PAGE);
+            let runs = runs(pages, |page| difference.is_to_be_written(page));
+            let chunks = start / CHUNK..end.div_ceil(CHUNK);
+            let known: Vec<_> = chunks.clone().map(|chunk| difference.known(chunk)).collect();
+            if runs.is_empty() && !known.contains(&None) {
+                self.content.hashes.extend(known.into_iter().flatten());
+                continue;
+            }
+            let batch = content.slice(start..end, &mut scratch);
+            for ((index, bytes), known) in chunks.zip(batch.chunks(CHUNK)).zip(known) {
+                self.content.hashes.push(known.unwrap_or_else(|| chunk_hash(bytes, index)));
+            }
+            for run in runs {
+                let (from, to) = (run.start * PAGE, end.min(run.end * PAGE));
+                let offset = CONTENT_OFFSET + from as u64;
+                file.write_at(&batch[from - start..to - start], offset)?;
+                disk.start_writing(file, offset, (to - from) as u64)?;
+            }
+        }
+        self.written = self.written.max(self.content.len);
+        Ok(())
+    }
+
     fn adopted(content: &Content, holder: Holder) -> Self {
         Self { file: None, written: content.len, content: content.clone(), holder, behind: None }
     }
@@ -424,33 +632,12 @@ impl Owner {
 }
 
 impl Update<'_> {
-    /// Which chunks of either content differ from the other's.
-    fn changed_chunks(&self) -> Vec<bool> {
-        let Some((_, old)) = self.replaces else {
-            return vec![true; self.content.len().div_ceil(CHUNK)];
-        };
-        let chunks = self.content.len().max(old.len()).div_ceil(CHUNK);
-        (0..chunks).map(|index| chunk(self.content, index) != chunk(old, index)).collect()
-    }
-}
-
-/// The unbroken runs of indices in `range` for which `is_in` holds.
-fn runs(range: Range<usize>, is_in: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    for index in range.filter(|index| is_in(*index)) {
-        match runs.last_mut() {
-            Some(run) if run.end == index => run.end += 1,
-            _ => runs.push(index..index + 1),
+    /// Which pages of either content differ from the other's.
+    fn changed_pages(&self) -> Vec<bool> {
+        match self.like {
+            Some((_, old)) => self.content.changed_pages(old),
+            None => vec![true; self.content.len().div_ceil(PAGE)],
         }
-    }
-    runs
-}
-
-/// `into` becomes true wherever `other` is, or reaches further.
-fn merge(into: &mut Vec<bool>, other: &[bool]) {
-    into.resize(into.len().max(other.len()), true);
-    for (index, flag) in into.iter_mut().enumerate() {
-        *flag |= other.get(index).copied().unwrap_or(true);
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use persistent_actor::store::{CallRecord, FileStore, Record, Store, View};
 use persistent_actor::testing::{SimDisk, Switches};
 use persistent_actor::{
-    ActorState, Bytes, CallId, Durability, Encoded, LedgerLimits, OpenError, Options, Reply,
-    ReplyStatus, SessionId, StoreError, codec,
+    ActorState, Bytes, CallId, Durability, Encoded, LedgerLimits, OpenError, Options, PagedBytes,
+    Reply, ReplyStatus, SessionId, StoreError, codec,
 };
 
 /// What errors call the simulated directory.
@@ -59,6 +59,16 @@ pub enum Content {
     Touched(usize),
     /// What the attribute holds, as a new array.
     Same,
+    /// An array in pages of this length.
+    Paged(usize),
+    /// An array in pages of this length, all zero.
+    PagedZeros(usize),
+    /// The array that the attribute holds, in pages, so many bytes of it changed from here on.
+    Written(usize, usize),
+    /// The array in pages that the attribute holds, with a new identity.
+    Kept,
+    /// What this attribute holds.
+    Of(u8),
 }
 
 /// One step of a history.
@@ -87,7 +97,11 @@ impl Step {
         let mut values: Vec<(String, Encoded)> = Vec::new();
         for (attribute, content) in changes {
             let name = format!("a{attribute}");
-            let value = value(content, view.attributes.get(&name), sequence);
+            let value = match content {
+                Content::Of(other) => view.attributes.get(&format!("a{other}")).cloned(),
+                content => Some(value(content, view.attributes.get(&name), sequence)),
+            };
+            let Some(value) = value else { continue };
             values.retain(|(known, _)| *known != name);
             values.push((name, value));
         }
@@ -140,6 +154,27 @@ fn value(content: &Content, old: Option<&Encoded>, sequence: u64) -> Encoded {
             Some(old) => codec::encode(&Bytes::from(&old[..])),
             None => codec::encode(&sequence),
         },
+        Content::Paged(len) => codec::encode(&PagedBytes::from(&array(*len, sequence)[..])),
+        Content::PagedZeros(len) => codec::encode(&PagedBytes::zeroed(*len)),
+        Content::Written(place, len) => match old.map(codec::decode::<PagedBytes>) {
+            Some(Ok(mut held)) if *len <= held.len() => {
+                let place = place % (held.len() - len + 1);
+                held.visit_mut(place..place + len, |at, part| {
+                    part.iter_mut().zip(at..).for_each(|(byte, at)| *byte ^= (at | 1) as u8);
+                });
+                codec::encode(&held)
+            }
+            _ => codec::encode(&sequence),
+        },
+        Content::Of(_) => unreachable!("is no new value"),
+        Content::Kept => match old.map(codec::decode::<PagedBytes>) {
+            Some(Ok(mut held)) if !held.is_empty() => {
+                let first = held.get(0..1);
+                held.write(0, &first);
+                codec::encode(&held)
+            }
+            _ => codec::encode(&sequence),
+        },
     }
     .unwrap()
 }
@@ -147,7 +182,7 @@ fn value(content: &Content, old: Option<&Encoded>, sequence: u64) -> Encoded {
 /// A workload with all there is: short and long records, arrays that change a little or
 /// entirely, large CBOR, shared and lone replies, checkpoints, reopenings.
 pub fn workload() -> Vec<Step> {
-    use Content::{Blob, Number, Same, Text, Touched};
+    use Content::{Blob, Kept, Number, Of, Paged, Same, Text, Touched, Written};
     use Step::{Answer, Call, Reopen, Update};
     vec![
         Call(vec![(0, Number(1))]),
@@ -173,6 +208,22 @@ pub fn workload() -> Vec<Step> {
         Call(vec![(1, Text(2800))]),
         Reopen,
         Call(vec![(0, Number(4))]),
+        // Arrays in pages: patched, shared, answered, folded at a checkpoint, continued.
+        Update(vec![(2, Paged(70_000)), (3, Number(1))]),
+        Update(vec![(2, Written(4090, 12))]),
+        Call(vec![(2, Written(69_000, 1000)), (0, Number(5))]),
+        Update(vec![(3, Of(2))]),
+        Call(vec![(3, Written(7, 1)), (2, Kept), (0, Number(6))]),
+        Call(vec![(2, Written(4093, 5000))]),
+        Update(vec![(2, Written(8190, 4500))]),
+        Update(vec![(2, Written(100, 4000)), (3, Of(2))]),
+        Update(vec![(2, Written(9000, 4000)), (3, Number(2))]),
+        Reopen,
+        Update(vec![(2, Written(30_000, 3000))]),
+        Update(vec![(2, Written(34_000, 5000)), (1, Text(1500))]),
+        Update(vec![(2, Written(50_000, 4000)), (1, Text(1600))]),
+        Update(vec![(2, Written(1, 60_000))]),
+        Call(vec![(2, Written(69_999, 1)), (1, Text(900))]),
     ]
 }
 
