@@ -65,13 +65,14 @@ impl Payload {
         let mut blobs = value.blobs;
         for blob in &mut blobs {
             if shared_mapping(blob).is_none() {
-                *blob = copy_to_shared_memory(blob)?;
+                *blob = copy_to_shared_memory(blob.len(), |out| blob.memory().copy_to(out))?;
             }
         }
         let inline = if value.inline.len() < MAX_INLINE_BYTES {
             Part::Small(value.inline)
         } else {
-            Part::Large(copy_to_shared_memory(&value.inline)?)
+            let (inline, len) = (&value.inline, value.inline.len());
+            Part::Large(copy_to_shared_memory(len, |out| out.copy_from_slice(inline))?)
         };
         Ok(Self { inline, blobs })
     }
@@ -81,15 +82,14 @@ fn shared_mapping(bytes: &Bytes) -> Option<&Arc<Mapping>> {
     bytes.memory().as_any().downcast_ref::<SharedMemory>()?.mapping()
 }
 
-fn copy_to_shared_memory(content: &[u8]) -> Result<Bytes, PayloadError> {
-    if content.len() > MAX_BUFFER_BYTES {
-        let size = content.len() as u64;
+fn copy_to_shared_memory(len: usize, copy: impl FnOnce(&mut [u8])) -> Result<Bytes, PayloadError> {
+    if len > MAX_BUFFER_BYTES {
+        let size = len as u64;
         return Err(PayloadError::TooLarge { what: "bytes", size, limit: MAX_BUFFER_BYTES as u64 });
     }
-    let mut memory = pool()
-        .allocate(content.len())
-        .map_err(|error| PayloadError::Memory { reason: error.to_string() })?;
-    persistent_actor::Memory::as_mut_slice(&mut memory).copy_from_slice(content);
+    let mut memory =
+        pool().allocate(len).map_err(|error| PayloadError::Memory { reason: error.to_string() })?;
+    copy(persistent_actor::Memory::as_mut_slice(&mut memory));
     Ok(Bytes::from_memory(Box::new(memory)))
 }
 
@@ -294,7 +294,7 @@ mod tests {
     }
 
     fn shared(byte: u8) -> Bytes {
-        copy_to_shared_memory(&vec![byte; LEN]).unwrap()
+        copy_to_shared_memory(LEN, |out| out.fill(byte)).unwrap()
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //!
 //! - [`ActorState`]: one actor's durable attributes and its ledger of committed calls;
 //! - [`Actor`] and [`Instance`]: an actor type, and one actor in memory together with its state;
-//! - [`Bytes`] and [`PagedBytes`]: large byte arrays that are not copied, replaced as a whole or
-//!   changed range by range; [`Integer`]: integers without limit;
+//! - [`Bytes`], [`PagedBytes`] and [`TrackedBytes`]: large byte arrays that are replaced as a whole,
+//!   changed range by range, or changed anywhere; [`Integer`]: integers without limit;
 //! - [`Durability`]: what a committed call survives.
 
 #[cfg(not(target_os = "linux"))]
@@ -30,6 +30,7 @@ mod state;
 pub mod store;
 #[doc(hidden)]
 pub mod testing;
+mod tracked_bytes;
 
 pub use actor::{Actor, Method, Outcome};
 pub use bytes::{Bytes, BytesId, Memory, MemoryPool, install_memory_pool};
@@ -45,3 +46,4 @@ pub use name::{InvalidName, MAX_ESCAPED_BYTES, escape_name, state_path, unescape
 pub use outcome::CallOutcome;
 pub use paged_bytes::PagedBytes;
 pub use state::{ActorState, Options};
+pub use tracked_bytes::TrackedBytes;

@@ -90,6 +90,21 @@ impl PagedBytes {
         self.tree.write(offset, bytes);
     }
 
+    /// Replaces the bytes from `offset` on, but leaves pages alone in which nothing changes.
+    pub(crate) fn write_changed(&mut self, offset: usize, bytes: &[u8]) {
+        let mut changed = Vec::new();
+        self.tree.visit(offset..offset + bytes.len(), |at, old| {
+            let new = &bytes[at - offset..][..old.len()];
+            if new != old {
+                changed.push(at..at + new.len());
+            }
+        });
+        for range in changed {
+            self.version.take();
+            self.tree.write(range.start, &bytes[range.start - offset..range.end - offset]);
+        }
+    }
+
     /// Gives a range to `visit` in parts of at most 4 KiB, in order, with the offset of each.
     ///
     /// # Panics
