@@ -23,36 +23,37 @@ def current_task() -> Task | None:
     """The task that this thread executes; `None` outside Ray, in the driver, and in threads that
     the program has started itself, where Ray's answer would be a task that does not exist."""
     ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
+    if ray is None:
         return None
-    worker = ray._private.worker
-    if worker.global_worker.mode != worker.WORKER_MODE:
+    module = ray._private.worker
+    worker = module.global_worker
+    # Each call asks this, so it asks the worker itself, not the runtime context above it.
+    if worker.mode != module.WORKER_MODE:
         return None
-    context = ray.get_runtime_context()
-    task: str | None = context.get_task_id()
-    if task is None:
+    task_id, actor_id = worker.current_task_id, worker.actor_id
+    if task_id.is_nil():
         return None
-    actor: str | None = context.get_actor_id()
-    if actor is None:
+    task: str = task_id.hex()
+    if actor_id.is_nil():
         # A task without an actor runs in the main thread.
         if threading.current_thread() is not threading.main_thread():
             return None
-    elif not task.endswith(actor):
+    elif not task.endswith(actor_id.hex()):
         return None
-    return Task(_session_name(worker.global_worker, context), task, _attempt(worker.global_worker))
+    return Task(_session_name(worker), task, _attempt(worker))
 
 
 def session_name() -> str | None:
-    """The session that this process is connected to."""
+    """The session that this process is connected to; not through Ray Client (`ray://`)."""
     ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
+    if ray is None:
         return None
-    return _session_name(ray._private.worker.global_worker, ray.get_runtime_context())
+    worker = ray._private.worker.global_worker
+    return None if worker.node is None else _session_name(worker)
 
 
-def _session_name(worker: Any, context: Any) -> str:
-    ask = getattr(context, "get_session_name", None)
-    return str(ask() if ask is not None else worker.node.session_name)
+def _session_name(worker: Any) -> str:
+    return str(worker.node.session_name)
 
 
 def _attempt(worker: Any) -> int:

@@ -88,9 +88,10 @@ impl State {
     /// Commits attributes, all or none.
     fn commit(&self, py: Python<'_>, pairs: Vec<(String, Bound<'_, PyAny>)>) -> PyResult<()> {
         let changes = self.encode_all(py, pairs, &mut Shared::default())?;
-        self.with(py, |state| Ok(state.update(changes)))?
-            .map_err(|cause| state_error(py, &cause))?;
-        self.wake_maintenance();
+        let (done, is_due) =
+            self.with(py, |state| Ok((state.update(changes), state.is_maintenance_due())))?;
+        done.map_err(|cause| state_error(py, &cause))?;
+        self.maintain_if(is_due);
         Ok(())
     }
 
@@ -136,9 +137,11 @@ impl State {
             .map_err(|cause| note(py, cause, "the method's reply"))?;
         let reply = Reply { status: ReplyStatus::Returned, value };
         let id = CallId::foreign(call);
-        self.with(py, |state| Ok(state.commit_call(id, 0, digest, reply, changes)))?
-            .map_err(|cause| store_error(py, &cause))?;
-        self.wake_maintenance();
+        let (done, is_due) = self.with(py, |state| {
+            Ok((state.commit_call(id, 0, digest, reply, changes), state.is_maintenance_due()))
+        })?;
+        done.map_err(|cause| store_error(py, &cause))?;
+        self.maintain_if(is_due);
         Ok(())
     }
 
@@ -237,8 +240,8 @@ impl State {
         Ok(changes)
     }
 
-    fn wake_maintenance(&self) {
-        if let Ok(sender) = self.maintenance.lock() {
+    fn maintain_if(&self, is_due: bool) {
+        if is_due && let Ok(sender) = self.maintenance.lock() {
             // An error means that the thread has ended, which it does when the state is lost.
             let _ = sender.send(());
         }

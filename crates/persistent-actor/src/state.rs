@@ -380,6 +380,11 @@ impl ActorState {
         }
     }
 
+    /// Whether [`ActorState::maintain`] has anything to do.
+    pub fn is_maintenance_due(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.is_maintenance_due(&self.view))
+    }
+
     /// Does the work that may wait until a reply has left: checkpoints, giving space back.
     ///
     /// # Errors

@@ -257,12 +257,17 @@ impl FileStore {
         Ok(())
     }
 
+    /// Half of the segment is used, or there is much to give back.
+    fn is_due(&self, view: &View) -> bool {
+        self.segment.quarters() >= 2 || self.slots.is_wasteful(view)
+    }
+
     fn try_maintain(&mut self, view: &mut View) -> Result<(), Stop> {
-        let quarters = self.segment.quarters();
-        let wasteful = self.slots.is_wasteful(view);
-        if quarters < 2 && !wasteful {
+        if !self.is_due(view) {
             return Ok(());
         }
+        let quarters = self.segment.quarters();
+        let wasteful = self.slots.is_wasteful(view);
         let id = FileId { epoch: self.claim.epoch, number: self.number + 1 };
         let capacity = self.sizes.capacity(id.number, self.snapshot_len, 0);
         if self.spare.is_none() {
@@ -312,6 +317,10 @@ impl Store for FileStore {
 
     fn check(&mut self) -> Result<(), StoreError> {
         self.guarded(|store| store.check_claim())
+    }
+
+    fn is_maintenance_due(&self, view: &View) -> bool {
+        self.is_due(view)
     }
 
     fn maintain(&mut self, view: &mut View) -> Result<(), StoreError> {

@@ -160,6 +160,9 @@ pub trait Store: Send {
     /// [`StoreError::Fenced`] if it is not; as for [`Store::commit`] otherwise.
     fn check(&mut self) -> Result<(), StoreError>;
 
+    /// Whether [`Store::maintain`] has anything to do. Asked after each commit, so cheap.
+    fn is_maintenance_due(&self, view: &View) -> bool;
+
     /// Work that may wait until a reply has left: checkpoints, giving space back. A checkpoint
     /// takes calls out of the ledger that are older than its bound.
     ///

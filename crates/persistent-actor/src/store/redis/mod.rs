@@ -106,7 +106,7 @@ impl RedisStore {
 
     /// Removes from the server what the ledger has forgotten.
     fn try_maintain(&mut self, view: &mut View) -> Result<(), StoreError> {
-        if view.sequence < self.cleaned_at + COMMITS_PER_CLEANUP {
+        if !self.is_maintenance_due(view) {
             return Ok(());
         }
         self.cleaned_at = view.sequence;
@@ -178,6 +178,10 @@ impl Store for RedisStore {
             command.arg(store.epoch);
             store.expect_ok("check", &command)
         })
+    }
+
+    fn is_maintenance_due(&self, view: &View) -> bool {
+        view.sequence >= self.cleaned_at + COMMITS_PER_CLEANUP
     }
 
     fn maintain(&mut self, view: &mut View) -> Result<(), StoreError> {
