@@ -7,14 +7,42 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, NoReturn
 
-from . import _call_id, _ray
+from . import _call_id, _place, _ray
 from ._call_id import CallId, make_call_id
+from ._errors import NotFoundError
 from ._native import State
 
 
 def _without_password(path: str) -> str:
     scheme, separator, rest = path.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else path
+
+
+def _open_in_place(
+    path: str, require_existing: bool | None, open_state: Callable[[bool], State]
+) -> State:
+    """Opens a state. One that Ray's cluster knows is not made anew in silence."""
+    place = _place.of(path)
+    if place is None:
+        return open_state(not require_existing)
+    last = place.last_opening()
+    if last is None and _place.holds_something(path):
+        # Before anything changes it: whoever comes after us looks for it here.
+        place.note(0)
+    reason = None
+    if last is not None and require_existing is None:
+        reason = place.why_it_must_exist(last)
+    try:
+        state = open_state(not require_existing and reason is None)
+    except NotFoundError:
+        if reason is None:
+            raise
+        raise NotFoundError(f"there is no state at {path!r}: {reason}") from None
+    if last is not None and reason is not None and state.epoch <= last.epoch:
+        state.close()
+        raise NotFoundError(f"the state at {path!r} is not the newest one: {reason}")
+    place.note(state.epoch)
+    return state
 
 
 class Outcome(NamedTuple):
@@ -54,8 +82,10 @@ class ActorState:
     - `allow_pickle`: values of other types than None, bool, int, float, str, bytes, bytearray,
       list, tuple, dict and NumPy's are pickled. Loading a pickle runs code: allow it only where
       everyone who can write the state is trusted. Without it no pickle is ever loaded.
-    - `require_existing`: a state that is not there is an error. For an actor that may restart on
-      another machine, where a local path would otherwise be a fresh start.
+    - `require_existing`: whether a state that is not there is a `NotFoundError`. By default it is
+      made anew, but not if this Ray cluster knows that it was there: a local path that was opened
+      on another node, or by this actor before it was restarted, is a `NotFoundError` that says so.
+      `True`: always an error. `False`: never.
     - `max_calls`, `max_reply_bytes`: how many replies are remembered for retries. Of the
       65 536 calls before these the ids are known, and their retries get `LedgerExpired`.
 
@@ -68,19 +98,23 @@ class ActorState:
         *,
         durability: str = "power",
         allow_pickle: bool = False,
-        require_existing: bool = False,
+        require_existing: bool | None = None,
         max_calls: int = 16_384,
         max_reply_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self._path = _without_password(os.fspath(path))
-        self._native = State(
-            path,
-            durability=durability,
-            create=not require_existing,
-            max_calls=max_calls,
-            max_reply_bytes=max_reply_bytes,
-            allow_pickle=allow_pickle,
-        )
+
+        def open_state(create: bool) -> State:
+            return State(
+                path,
+                durability=durability,
+                create=create,
+                max_calls=max_calls,
+                max_reply_bytes=max_reply_bytes,
+                allow_pickle=allow_pickle,
+            )
+
+        self._native = _open_in_place(os.fspath(path), require_existing, open_state)
         # One call at a time; a retry of a call that still runs waits here for its reply.
         self._lock = threading.RLock()
         self._running: _Running | None = None

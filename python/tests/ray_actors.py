@@ -159,3 +159,17 @@ class Member:
 
     def pid(self) -> int:
         return os.getpid()
+
+
+@ray.remote(max_restarts=-1, max_task_retries=-1)
+class Existing:
+    """Says itself whether its state must be there."""
+
+    def __init__(self, path: str, require_existing: bool | None = None) -> None:
+        self.state = ActorState(path, durability="process", require_existing=require_existing)
+        self.counter: int = self.state.get("counter", 0)
+
+    @safe_state("counter")
+    def add(self, by: int) -> int:
+        self.counter += by
+        return self.counter

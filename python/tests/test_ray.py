@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from ray_cluster import get, private_ray  # noqa: E402
 
 import ray  # noqa: E402
 from persistent_actor import Fenced, call_id_of  # noqa: E402
+from ray.exceptions import RayActorError  # noqa: E402
 
 pytestmark = pytest.mark.ray
 
@@ -188,3 +190,26 @@ def test_async_methods_are_refused_where_they_are_written() -> None:
         class Wrong:
             @safe_state("counter")
             async def increment(self) -> None: ...
+
+
+def test_an_actor_whose_state_was_removed_is_not_restarted_anew_in_silence(tmp_path: Path) -> None:
+    from ray_actors import Existing
+
+    actor = Existing.remote(str(tmp_path / "state"))
+    assert get(actor.add.remote(5)) == 5
+    shutil.rmtree(tmp_path / "state")
+    ray.kill(actor, no_restart=False)
+    with pytest.raises(RayActorError, match="removed since.*require_existing=False"):
+        get(actor.add.remote(5))
+    assert not (tmp_path / "state").exists(), "nothing was made"
+    assert get(Existing.remote(str(tmp_path / "state")).add.remote(5)) == 5, "a new actor may"
+
+
+def test_an_actor_may_ask_for_a_new_state_after_a_restart(tmp_path: Path) -> None:
+    from ray_actors import Existing
+
+    actor = Existing.remote(str(tmp_path / "state"), False)
+    assert get(actor.add.remote(5)) == 5
+    shutil.rmtree(tmp_path / "state")
+    ray.kill(actor, no_restart=False)
+    assert get(actor.add.remote(5)) == 5
