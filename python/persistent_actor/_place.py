@@ -25,6 +25,12 @@ class Opening(NamedTuple):
     """An actor's id, if an actor opened it."""
     epoch: int
     """Under which epoch; 0 if it was about to be opened."""
+    state: str | None
+    """The state's own id; `None` if it was about to be opened."""
+
+    def is_another(self, state: str | None, epoch: int) -> bool:
+        """Whether a state that was opened after this one is not its continuation."""
+        return epoch <= self.epoch or (self.state is not None and state != self.state)
 
 
 class Place(NamedTuple):
@@ -40,9 +46,10 @@ class Place(NamedTuple):
         stored = _store()._internal_kv_get(os.fsencode(self.path), namespace=_NAMESPACE)
         return None if stored is None else Opening(*json.loads(stored))
 
-    def note(self, epoch: int) -> None:
-        """Notes that the state was opened here."""
-        stored = json.dumps(Opening(self.node, self.address, self.actor, epoch)).encode()
+    def note(self, epoch: int = 0, state: str | None = None) -> None:
+        """Notes that the state was opened here, or is about to be."""
+        opening = Opening(self.node, self.address, self.actor, epoch, state)
+        stored = json.dumps(opening).encode()
         _store()._internal_kv_put(os.fsencode(self.path), stored, namespace=_NAMESPACE)
 
     def why_it_must_exist(self, last: Opening) -> str | None:

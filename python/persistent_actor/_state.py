@@ -28,7 +28,7 @@ def _open_in_place(
     last = place.last_opening()
     if last is None and _place.holds_something(path):
         # Before anything changes it: whoever comes after us looks for it here.
-        place.note(0)
+        place.note()
     reason = None
     if last is not None and require_existing is None:
         reason = place.why_it_must_exist(last)
@@ -38,10 +38,10 @@ def _open_in_place(
         if reason is None:
             raise
         raise NotFoundError(f"there is no state at {path!r}: {reason}") from None
-    if last is not None and reason is not None and state.epoch <= last.epoch:
+    if last is not None and reason is not None and last.is_another(state.id, state.epoch):
         state.close()
-        raise NotFoundError(f"the state at {path!r} is not the newest one: {reason}")
-    place.note(state.epoch)
+        raise NotFoundError(f"the state at {path!r} is another one: {reason}")
+    place.note(state.epoch, state.id)
     return state
 
 

@@ -29,6 +29,7 @@ pub(crate) struct State {
     state: Locked,
     allow_pickle: bool,
     epoch: u64,
+    id: Option<u128>,
     /// Wakes the thread that does what may wait until a reply has left.
     maintenance: Mutex<Sender<()>>,
 }
@@ -58,10 +59,10 @@ impl State {
         let options =
             ActorState::options().durability(durability).create(create).ledger_limits(limits);
         let state = py.detach(|| options.open(&path)).map_err(|cause| open_error(py, &cause))?;
-        let epoch = state.epoch();
+        let (epoch, id) = (state.epoch(), state.state_id());
         let state = Arc::new(Mutex::new(Some(state)));
         let maintenance = Mutex::new(start_maintenance(&state)?);
-        Ok(Self { state, allow_pickle, epoch, maintenance })
+        Ok(Self { state, allow_pickle, epoch, id, maintenance })
     }
 
     /// The committed value of an attribute, as a new object, in a tuple; `None` if it was never
@@ -185,6 +186,13 @@ impl State {
     #[getter]
     fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// What tells this state from another one at the same path, as hexadecimal text; `None` in
+    /// Redis.
+    #[getter]
+    fn id(&self) -> Option<String> {
+        self.id.map(|id| format!("{id:032x}"))
     }
 
     /// The number of the last commit.

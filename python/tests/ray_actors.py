@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from persistent_actor import ActorState, child_call_id, current_call_id, safe_state
+from persistent_actor import ActorState, Fenced, child_call_id, current_call_id, safe_state
 from persistent_actor._ray import current_task
 
 
@@ -101,6 +101,23 @@ class Counter:
         with open(log, "a") as file:
             file.write(f"{task.attempt}\n")
         return self.add(1)
+
+    def gated_add(self, by: int, began: str, gate: str, log: str) -> int:
+        """The first attempt adds when the file `gate` is there, and notes what came of it."""
+        task = current_task()
+        assert task is not None
+        if task.attempt > 0:
+            return self.add(by)
+        Path(began).touch()
+        while not Path(gate).exists():
+            time.sleep(0.01)
+        try:
+            reply = self.add(by)
+        except Fenced:
+            Path(log).write_text("fenced\n")
+            raise
+        Path(log).write_text("committed\n")
+        return reply
 
     def in_a_thread(self) -> list[str | None]:
         """The call id in a thread of the actor's own."""

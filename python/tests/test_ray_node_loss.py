@@ -1,8 +1,7 @@
-"""A whole node is lost with its actor; the state is in Redis."""
+"""A whole node is lost with its actor, or hangs and goes on later; the state is in Redis."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,55 +13,10 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray>=2.40'
 
 from redis_server import RedisServer, is_installed  # noqa: E402
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.skipif(not is_installed(), reason="redis-server is not installed"),
-]
+from persistent_actor import ActorState  # noqa: E402
 
-# A process of its own, because it starts a cluster of several nodes. `spot` is a resource that
-# the head does not have: so the actor lives on one of the two other nodes.
-DRIVER = """
-import contextlib, os, shutil, signal, sys, tempfile
-from ray_cluster import HERE, cluster_token, get
-
-directory = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-cluster_token(directory)
-os.environ["RAY_TMPDIR"] = directory
-os.mkdir(f"{directory}/ray")
-import ray
-from ray.cluster_utils import Cluster
-
-cluster = Cluster()
-try:
-    cluster.add_node(num_cpus=1, include_dashboard=False)
-    # Before there are other nodes: this process belongs to the head.
-    ray.init(address=cluster.address, log_to_driver=False,
-             runtime_env={"env_vars": {"PYTHONPATH": HERE}})
-    spot = {"num_cpus": 1, "resources": {"spot": 1}}
-    nodes = [cluster.add_node(**spot) for _ in range(2)]
-    from ray_actors import Counter
-
-    counter = Counter.options(resources={"spot": 1}).remote(sys.argv[1], "power")
-    replies = [get(counter.add.remote(1)) for _ in range(5)]
-    home = get(counter.node.remote())
-    # The nodes share one address, so only the socket tells them apart.
-    (socket,) = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == home]
-    (lost,) = [node for node in nodes if node.raylet_socket_name == socket]
-    pid = get(counter.pid.remote())
-    waiting = [counter.slow.remote(1), counter.add.remote(1), counter.add.remote(1)]
-    # A lost machine takes everything with it; this one's processes are ended one by one.
-    cluster.remove_node(lost, allow_graceful=False)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    replies += get(waiting, timeout=200)
-    replies += [get(counter.add.remote(1)) for _ in range(2)]
-    print("MOVED", home != get(counter.node.remote()), flush=True)
-    print("REPLIES", sorted(replies), get(counter.value.remote()), flush=True)
-finally:
-    ray.shutdown()
-    cluster.shutdown()
-    shutil.rmtree(directory, ignore_errors=True)
-"""
+pytestmark = pytest.mark.ray
+needs_redis = pytest.mark.skipif(not is_installed(), reason="redis-server is not installed")
 
 
 @pytest.fixture
@@ -72,14 +26,41 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
+def play(scene: str, *arguments: str) -> list[str]:
+    """What a scene printed."""
+    script = str(Path(__file__).with_name("node_scenes.py"))
+    command = [sys.executable, script, scene, *arguments]
+    played = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert played.returncode == 0, played.stdout + played.stderr
+    return played.stdout.splitlines()
+
+
+@needs_redis
 def test_when_a_node_is_lost_with_its_actor_nothing_is_lost_or_doubled(server: RedisServer) -> None:
-    driver = subprocess.run(
-        [sys.executable, "-c", DRIVER, server.url("node-loss")],
-        cwd=os.path.dirname(__file__),
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert driver.returncode == 0, driver.stderr
-    assert "MOVED True\n" in driver.stdout, driver.stdout
-    assert f"REPLIES {list(range(1, 11))} 10\n" in driver.stdout, driver.stdout
+    printed = play("loss", server.url("node-loss"))
+    assert "MOVED True" in printed, printed
+    assert f"REPLIES {list(range(1, 11))} 10" in printed, printed
+    assert "LARGE [[1], [2]]" in printed, "replies that were lost with the node are asked for again"
+    assert "ARRAY 3" in printed, "and answered from the ledger: nothing ran twice"
+
+
+@needs_redis
+def test_a_node_that_hangs_and_goes_on_after_the_failover_is_fenced(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    printed = play("zombie", server.url("zombie"), str(tmp_path))
+    assert "MOVED True" in printed, printed
+    assert "ZOMBIE fenced" in printed, printed
+    assert f"REPLIES {list(range(1, 13))} 12" in printed, printed
+
+
+def test_a_local_state_is_not_begun_anew_on_a_node_that_does_not_have_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "state")
+    ActorState(f"{path} of an older run").update([("counter", 100)])
+    printed = play("elsewhere", path)
+    errors = [line for line in printed if line.startswith("ERROR ")]
+    assert [line for line in printed if line.startswith("REPLY ")] == ["REPLY 5"], printed
+    assert len(errors) == 2, printed
+    assert f"there is no state at '{path}': it was last opened on another node (" in errors[0]
+    assert f"the state at '{path}' is another one: it was last" in errors[1]
+    assert "keep the state in Redis" in errors[0]

@@ -380,6 +380,12 @@ impl ActorState {
         }
     }
 
+    /// The random number that the state got when it was made, which tells it from another one that
+    /// once was at the same path; `None` in memory and in Redis.
+    pub fn state_id(&self) -> Option<u128> {
+        self.store.as_ref().and_then(|store| store.state_id())
+    }
+
     /// Whether [`ActorState::maintain`] has anything to do.
     pub fn is_maintenance_due(&self) -> bool {
         self.store.as_ref().is_some_and(|store| store.is_maintenance_due(&self.view))

@@ -311,6 +311,10 @@ impl Store for FileStore {
         self.claim.epoch
     }
 
+    fn state_id(&self) -> Option<u128> {
+        Some(self.state_id)
+    }
+
     fn commit(&mut self, record: &Record, view: &View) -> Result<(), StoreError> {
         self.guarded(|store| store.try_commit(record, view))
     }

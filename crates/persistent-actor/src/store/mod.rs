@@ -146,6 +146,12 @@ pub trait Store: Send {
     /// The epoch under which this store writes.
     fn epoch(&self) -> u64;
 
+    /// A random number that a state gets when it is made; of a copy it is the same. `None` if this
+    /// kind of store has none.
+    fn state_id(&self) -> Option<u128> {
+        None
+    }
+
     /// Makes `record`, which follows `view`, as durable as the store's level says.
     ///
     /// # Errors
