@@ -94,13 +94,21 @@ class Counter:
         self.killer.after = after_second
         return first, self.add(10)
 
-    def noted_add(self, log: str) -> int:
-        """Adds 1 and notes in the file `log` which attempt this is."""
+    @safe_state("counter")
+    def slow_add(self, log: str, seconds: float) -> int:
+        with open(log, "a") as file:
+            file.write("run\n")
+        time.sleep(seconds)
+        self.counter += 1
+        return self.counter
+
+    def noted_add(self, log: str, seconds: float) -> int:
+        """Adds 1 in a call that takes so long. The file `log` tells of each attempt and run."""
         task = current_task()
         assert task is not None
         with open(log, "a") as file:
-            file.write(f"{task.attempt}\n")
-        return self.add(1)
+            file.write(f"attempt {task.attempt}\n")
+        return self.slow_add(log, seconds)
 
     def gated_add(self, by: int, began: str, gate: str, log: str) -> int:
         """The first attempt adds when the file `gate` is there, and notes what came of it."""
