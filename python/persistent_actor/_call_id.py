@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from contextvars import ContextVar
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -63,12 +65,39 @@ class _Thread(threading.local):
     """The safe-state call that runs in this thread, if it has an id."""
     execution: _Execution | None = None
     """The same as an execution."""
-    task: _ray.Task | None = None
-    of_task: _Execution | None = None
-    """The execution of `task` outside safe-state calls."""
 
 
 _thread: Final = _Thread()
+
+
+class _OfTask:
+    """What a Ray task has done outside safe-state calls. Coroutines of several tasks take turns in
+    one thread, so this is kept in their contexts."""
+
+    def __init__(self, task: _ray.Task) -> None:
+        self.task = task
+        self.execution = _Execution(f"{of_task(task.session, task.task).text}/task")
+        self.calls: dict[str, int] = {}
+        """How many safe-state calls it has made, by the state's path."""
+
+
+_of_task: Final[ContextVar[_OfTask | None]] = ContextVar("persistent_actor_task", default=None)
+
+
+def _doings(task: _ray.Task) -> _OfTask:
+    doings = _of_task.get()
+    if doings is None or doings.task != task:
+        doings = _OfTask(task)
+        _of_task.set(doings)
+    return doings
+
+
+def next_ordinal(task: _ray.Task, path: str) -> int:
+    """How many safe-state calls a task has made on a state before the one that begins."""
+    calls = _doings(task).calls
+    ordinal = calls.get(path, 0)
+    calls[path] = ordinal + 1
+    return ordinal
 
 Entered = tuple[CallId | None, _Execution | None]
 
@@ -102,7 +131,8 @@ def child_call_id(label: str | None = None) -> CallId:
 
     Ray gives a call that is made inside a retried method a new task id; this is how the callee
     recognises it. Without a `label`, children are numbered in the order in which they are made,
-    so the method must make them in the same order each time.
+    so the method must make them in the same order each time. In `async def` methods the order is
+    not certain, and a label that is not used twice is required.
     """
     execution = _thread.execution or _task_execution()
     if execution is None:
@@ -112,15 +142,23 @@ def child_call_id(label: str | None = None) -> CallId:
         )
     if label is not None:
         return CallId(f"{execution.prefix}/{label}")
+    if _thread.execution is None and _is_async():
+        raise RuntimeError(
+            "in an async method the order of calls is not certain: pass child_call_id() a label "
+            "that differs from those of the method's other calls"
+        )
     execution.children += 1
     return CallId(f"{execution.prefix}/#{execution.children - 1}")
 
 
 def _task_execution() -> _Execution | None:
     task = _ray.current_task()
-    if task is None:
-        return None
-    if _thread.of_task is None or _thread.task != task:
-        _thread.task = task
-        _thread.of_task = _Execution(f"{of_task(task.session, task.task).text}/task")
-    return _thread.of_task
+    return None if task is None else _doings(task).execution
+
+
+def _is_async() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -68,6 +68,31 @@ class _Running:
         return list((self.updates | values).items())
 
 
+class _Attempts:
+    """Which attempt has committed a call. When the same attempt comes again it is no retry, but a
+    second call that got the same number."""
+
+    def __init__(self, max_calls: int) -> None:
+        self._max_calls = max_calls
+        self._of_calls: dict[bytes, int] = {}
+
+    def committed(self, call: bytes, attempt: int) -> None:
+        if attempt < 0:
+            return
+        self._of_calls[call] = attempt
+        if len(self._of_calls) > self._max_calls:
+            # A dictionary keeps its order: this is the oldest. The ledger has forgotten it, too.
+            del self._of_calls[next(iter(self._of_calls))]
+
+    def check_retry(self, call: bytes, attempt: int) -> None:
+        if attempt >= 0 and self._of_calls.get(call) == attempt:
+            raise RuntimeError(
+                "a Ray task has made two safe_state calls that cannot be told apart, because "
+                "several asyncio tasks of it make calls; give each call a call_id, for example "
+                "child_call_id(label)"
+            )
+
+
 class ActorState:
     """One actor's durable attributes, with the ledger of the calls that were committed.
 
@@ -118,7 +143,7 @@ class ActorState:
         # One call at a time; a retry of a call that still runs waits here for its reply.
         self._lock = threading.RLock()
         self._running: _Running | None = None
-        self._ordinals = threading.local()
+        self._attempts = _Attempts(max_calls)
 
     @property
     def path(self) -> str:
@@ -200,12 +225,14 @@ class ActorState:
             outer = self._running
             if outer is not None:
                 return self._join(outer, actor, attributes, call_id, method, args, kwargs)
-            identity = self._identify(call_id)
-            digest = 0
+            identity, attempt = self._identify(call_id)
+            call, digest = b"", 0
             if identity is not None:
+                call = identity.digest
                 digest = State.digest(method.__qualname__, args, kwargs)
-                remembered = self._native.admit(identity.digest, digest)
+                remembered = self._native.admit(call, digest)
                 if remembered is not None:
+                    self._attempts.check_retry(call, attempt)
                     return remembered[0]
             before = _call_id.enter(identity)
             self._running = running = _Running(actor)
@@ -217,7 +244,8 @@ class ActorState:
                 if identity is None:
                     self._native.commit(changes)
                 else:
-                    self._native.commit_call(identity.digest, digest, changes, reply)
+                    self._native.commit_call(call, digest, changes, reply)
+                    self._attempts.committed(call, attempt)
                 return reply
             except BaseException:
                 self._roll_back(actor)
@@ -251,26 +279,24 @@ class ActorState:
         outer.attributes.update(dict.fromkeys(attributes))
         return method(actor, *args, **kwargs)
 
-    def _identify(self, call_id: str | CallId | None) -> CallId | None:
+    def _identify(self, call_id: str | CallId | None) -> tuple[CallId | None, int]:
         """The id of the call that begins: the caller's, or that of the Ray task. A task that
-        calls several safe-state methods one after the other numbers them."""
+        calls several safe-state methods one after the other numbers them. Also which attempt at
+        the task this is, -1 if that is not known."""
         if call_id is not None:
-            return make_call_id(call_id)
+            return make_call_id(call_id), -1
         task = _ray.current_task()
         if task is None:
-            return None
-        of_thread = self._ordinals
-        if getattr(of_thread, "task", None) != task:
-            of_thread.task, of_thread.count = task, 0
-        ordinal: int = of_thread.count
+            return None, -1
+        ordinal = _call_id.next_ordinal(task, self._path)
         if ordinal > 0 and task.attempt < 0:
             raise RuntimeError(
                 "this version of Ray does not tell retries apart, so a task may call one "
                 "safe_state method only; give the others a call_id"
             )
-        of_thread.count += 1
         identity = _call_id.of_task(task.session, task.task)
-        return identity if ordinal == 0 else CallId(f"{identity.text}+{ordinal}")
+        identity = identity if ordinal == 0 else CallId(f"{identity.text}+{ordinal}")
+        return identity, task.attempt
 
     def _roll_back(self, actor: Any) -> None:
         """Sets the actor's durable attributes to what is committed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -197,4 +198,46 @@ class Existing:
     @safe_state("counter")
     def add(self, by: int) -> int:
         self.counter += by
+        return self.counter
+
+
+@ray.remote(max_restarts=-1, max_task_retries=-1)
+class Async:
+    """An actor with async methods, which call plain safe-state methods."""
+
+    def __init__(self, path: str, child: Any = None) -> None:
+        self.state = ActorState(path, durability="process")
+        self.counter: int = self.state.get("counter", 0)
+        self.child = child
+
+    @safe_state("counter")
+    def add(self, by: int) -> int:
+        self.counter += by
+        return self.counter
+
+    async def add_thrice(self, marker: str | None = None) -> int:
+        for _ in range(2):
+            self.add(1)
+            # Others have their turn.
+            await asyncio.sleep(0.001)
+        kill_once(marker)
+        return self.add(1)
+
+    async def add_at_once(self) -> None:
+        async def add() -> None:
+            self.add(1)
+
+        await asyncio.gather(add(), add())
+
+    async def child_without_label(self) -> None:
+        child_call_id()
+
+    async def call_children(self, marker: str | None = None) -> list[int]:
+        replies: list[int] = await asyncio.gather(
+            *(self.child.add.remote(1, call_id=child_call_id(f"child {n}")) for n in range(3))
+        )
+        kill_once(marker)
+        return sorted(replies)
+
+    async def value(self) -> int:
         return self.counter

@@ -3,20 +3,26 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use redis::{ConnectionInfo, IntoConnectionInfo};
 
 /// The environment variable that holds a password which the URL does not.
 pub(super) const PASSWORD_VARIABLE: &str = "PERSISTENT_ACTOR_REDIS_PASSWORD";
 
-const EXPECTED: &str = "expected redis://[user:password@]host[:port][/database]?name=NAME \
-                        (rediss:// for TLS)";
+const EXPECTED: &str = "expected redis://[user:password@]host[:port][/database]?name=NAME\
+                        [&timeout=SECONDS] (rediss:// for TLS)";
+/// How long a server that cannot be reached is waited for, unless the URL says otherwise.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
+const MAX_PATIENCE_SECONDS: u64 = 24 * 60 * 60;
 
 /// A state in a Redis server. Prints without user and password.
 #[derive(Clone)]
 pub(super) struct Address {
     pub(super) connection: ConnectionInfo,
     pub(super) name: String,
+    /// How long a server that cannot be reached is waited for.
+    pub(super) patience: Duration,
     shown: String,
 }
 
@@ -31,11 +37,18 @@ impl Address {
             io::Error::new(io::ErrorKind::InvalidInput, message)
         };
         let (server, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut name = None;
+        let (mut name, mut patience) = (None, DEFAULT_PATIENCE);
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=') {
                 Some(("name", value)) if !value.is_empty() => name = Some(value.to_owned()),
-                _ => return Err(wrong("the only parameter is name")),
+                Some(("timeout", value)) => {
+                    let seconds = value.parse().ok().filter(|it| *it <= MAX_PATIENCE_SECONDS);
+                    let seconds = seconds.ok_or_else(|| {
+                        wrong(&format!("timeout={value} is not a number of seconds up to a day"))
+                    })?;
+                    patience = Duration::from_secs(seconds);
+                }
+                _ => return Err(wrong("the only parameters are name and timeout")),
             }
         }
         let name = name.ok_or_else(|| wrong("the state has no name"))?;
@@ -55,7 +68,7 @@ impl Address {
         let (scheme, rest) = server.split_once("://").unwrap_or(("redis", server));
         let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
         let shown = format!("{scheme}://{place}?name={name}");
-        Ok(Self { connection, name, shown })
+        Ok(Self { connection, name, patience, shown })
     }
 
     /// As errors show it.
@@ -90,6 +103,8 @@ mod tests {
             "redis://:secret@h?name=",
             "redis://:secret@h?nam=x",
             "redis://?name=x/{",
+            "redis://:secret@h?name=x&timeout=soon",
+            "redis://:secret@h?name=x&timeout=99999999",
         ] {
             let error = Address::parse(url).err().unwrap().to_string();
             assert!(error.contains("expected redis://") && !error.contains("secret"), "{error}");

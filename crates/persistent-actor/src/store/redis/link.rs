@@ -9,8 +9,6 @@ use redis::{
     Client, Cmd, Connection, ConnectionInfo, ConnectionLike, RedisError, ServerErrorKind, Value,
 };
 
-/// How long a server that cannot be reached is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one attempt may take: to connect, and between two packets of an answer.
 const ATTEMPT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -19,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Why a command did not get its answer.
 pub(super) enum Trouble {
     /// The server was not there all the time.
-    Unreachable(String),
+    Unreachable { waited: Duration, last: String },
     /// The server refused the command.
     Refused(String),
 }
@@ -27,8 +25,8 @@ pub(super) enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(last) => {
-                write!(f, "the server could not be reached for {} s ({last})", PATIENCE.as_secs())
+            Self::Unreachable { waited, last } => {
+                write!(f, "the server could not be reached for {} s ({last})", waited.as_secs())
             }
             Self::Refused(answer) => write!(f, "the server refused it: {answer}"),
         }
@@ -38,12 +36,13 @@ impl fmt::Display for Trouble {
 /// A connection to a server.
 pub(super) struct Link {
     address: ConnectionInfo,
+    patience: Duration,
     connection: Option<Connection>,
 }
 
 impl Link {
-    pub(super) fn new(address: ConnectionInfo) -> Self {
-        Self { address, connection: None }
+    pub(super) fn new(address: ConnectionInfo, patience: Duration) -> Self {
+        Self { address, patience, connection: None }
     }
 
     /// Runs a command that may be run again: when the connection breaks, it is.
@@ -60,8 +59,9 @@ impl Link {
                 return Err(Trouble::Refused(error.to_string()));
             }
             self.connection = None;
-            if start.elapsed() > PATIENCE {
-                return Err(Trouble::Unreachable(error.to_string()));
+            if start.elapsed() > self.patience {
+                let waited = self.patience;
+                return Err(Trouble::Unreachable { waited, last: error.to_string() });
             }
             sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -56,7 +56,7 @@ impl RedisStore {
         })?;
         let unreadable =
             |operation, source| OpenError::Unreadable { operation, path: address.path(), source };
-        let mut link = Link::new(address.connection.clone());
+        let mut link = Link::new(address.connection.clone(), address.patience);
         if options.durability == Durability::Power {
             link.check_settings().map_err(|source| unreadable("use", source))?;
         }
