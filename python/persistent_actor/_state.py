@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from . import _call_id, _place, _ray
 from ._call_id import CallId, make_call_id
-from ._errors import NotFoundError
+from ._errors import NotFoundError, OpenError
 from ._native import State
 
 
@@ -128,6 +128,12 @@ class ActorState:
         max_reply_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self._path = _without_password(os.fspath(path))
+        scheme, separator, _ = self._path.partition("://")
+        if separator and scheme not in ("redis", "rediss"):
+            raise OpenError(
+                f"{self._path!r} has the unknown scheme {scheme!r}: expected redis:// or rediss://, "
+                "or the path of a directory or file"
+            )
 
         def open_state(create: bool) -> State:
             return State(

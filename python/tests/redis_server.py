@@ -30,8 +30,8 @@ class RedisServer:
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
-    def url(self, name: str) -> str:
-        return f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0?name={name}"
+    def url(self, name: str, password: str = PASSWORD) -> str:
+        return f"redis://:{password}@127.0.0.1:{self.port}/0?name={name}"
 
     def start(self) -> None:
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]

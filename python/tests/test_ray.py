@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray>=2.40'")
 
 from ray_cluster import get, private_ray  # noqa: E402
+from redis_server import RedisServer, is_installed  # noqa: E402
 
 import ray  # noqa: E402
 from persistent_actor import Fenced, call_id_of  # noqa: E402
@@ -213,3 +214,25 @@ def test_an_actor_may_ask_for_a_new_state_after_a_restart(tmp_path: Path) -> Non
     shutil.rmtree(tmp_path / "state")
     ray.kill(actor, no_restart=False)
     assert get(actor.add.remote(5)) == 5
+
+
+@pytest.mark.skipif(not is_installed(), reason="redis-server is not installed")
+def test_redis_killed_and_restarted_under_the_load_of_an_actor_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    seed = int(os.environ.get("SEED", random.randrange(2**32)))
+    print(f"SEED={seed}")
+    chance = random.Random(seed)
+    server = RedisServer(tmp_path)
+    try:
+        counter = new_counter(server.url("x"), max_concurrency=4)
+        get(counter.value.remote())
+        refs = [counter.add.remote(1) for _ in range(1000)]
+        for answered in sorted(chance.sample(range(1, 900), 4)):
+            ray.wait(refs, num_returns=answered, timeout=120)
+            server.kill()
+            server.start()
+        assert sorted(get(refs)) == list(range(1, 1001))
+        assert get(counter.value.remote()) == 1000
+    finally:
+        server.kill()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +28,7 @@ from persistent_actor import (
     NotAStateError,
     NotFoundError,
     OpenError,
+    Poisoned,
     StoreIOError,
     UnreadableError,
 )
@@ -155,8 +159,6 @@ def test_a_server_that_lost_the_state_is_an_error_not_a_fresh_start(server: Redi
 
 
 def test_keys_of_something_else_are_refused_and_left_alone(server: RedisServer) -> None:
-    import socket
-
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(f"AUTH {PASSWORD}\r\nHSET persistent-actor:{{x}}:calls a b\r\n".encode())
         connection.settimeout(10)
@@ -192,3 +194,109 @@ def test_passwords_are_never_shown(server: RedisServer, monkeypatch: pytest.Monk
     assert "wr0ng" not in str(wrong.value)
     monkeypatch.setenv("PERSISTENT_ACTOR_REDIS_PASSWORD", PASSWORD)
     assert ActorState(f"redis://127.0.0.1:{server.port}/0?name=x").data == {}
+
+
+@pytest.mark.parametrize("durability", ["power", "process"])
+@pytest.mark.parametrize("password", ["", ":wr0ng@", "someone:wr0ng@"])
+def test_a_wrong_or_missing_password_is_told_as_that_and_not_shown(
+    server: RedisServer, password: str, durability: str
+) -> None:
+    with pytest.raises(UnreadableError, match="the server wants another user or password") as raised:
+        ActorState(
+            f"redis://{password}127.0.0.1:{server.port}/0?name=x", durability=durability
+        )
+    assert "wr0ng" not in "".join(traceback.format_exception(raised.value))
+    assert "PERSISTENT_ACTOR_REDIS_PASSWORD" in str(raised.value)
+
+
+def test_a_server_that_is_not_there_is_told_after_the_timeout(server: RedisServer) -> None:
+    server.kill()
+    with pytest.raises(UnreadableError, match="could not be reached for 1 s .*refused") as raised:
+        ActorState(server.url("x") + "&timeout=1")
+    assert PASSWORD not in str(raised.value)
+    with pytest.raises(UnreadableError, match="could not be reached for 0 s .*lookup"):
+        ActorState("redis://no-such-host.invalid?name=x&timeout=0")
+
+
+def test_a_commit_that_does_not_reach_the_server_is_an_error_and_no_reply(
+    server: RedisServer,
+) -> None:
+    counter = Counter(server.url("x") + "&timeout=1")
+    assert counter.add(1, call_id="a") == 1  # type: ignore[call-arg]
+    server.kill()
+    with pytest.raises(StoreIOError, match="could not be reached for 1 s"):
+        counter.add(1, call_id="b")  # type: ignore[call-arg]
+    server.start()
+    with pytest.raises(Poisoned):
+        counter.add(1, call_id="b")  # type: ignore[call-arg]
+    again = Counter(server.url("x"))
+    assert again.counter == 1 and again.state.outcome("b").status == "unknown"
+    assert again.add(1, call_id="b") == 2  # type: ignore[call-arg]
+
+
+def test_other_threads_run_while_a_commit_waits_for_the_server(server: RedisServer) -> None:
+    state = ActorState(server.url("x"))
+    assert server.process is not None
+    server.process.send_signal(signal.SIGSTOP)
+    waiting = threading.Thread(target=lambda: state.update([("n", 1)]))
+    waiting.start()
+    # If the commit held the interpreter, this thread would stop here until the commit fails.
+    waiting.join(timeout=0.2)
+    assert waiting.is_alive()
+    server.process.send_signal(signal.SIGCONT)
+    waiting.join(timeout=60)
+    assert state.data == {"n": 1}
+
+
+def test_a_path_with_another_scheme_is_refused_and_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OpenError, match="unknown scheme 'reddis'") as raised:
+        ActorState(f"reddis://:{PASSWORD}@host?name=x")
+    assert PASSWORD not in str(raised.value)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server with a certificate of an authority that nobody knows."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed: apt-get install openssl")
+    authority, server = tmp_path / "ca", tmp_path / "server"
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+    openssl("req", "-x509", *new_key, "-keyout", f"{authority}.key", "-out", f"{authority}.crt",
+            "-days", "2", "-subj", "/CN=an authority")  # fmt: skip
+    openssl("req", *new_key, "-keyout", f"{server}.key", "-out", f"{server}.csr",
+            "-subj", "/CN=localhost")  # fmt: skip
+    (tmp_path / "extensions").write_text("subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE")
+    openssl("x509", "-req", "-in", f"{server}.csr", "-CA", f"{authority}.crt",
+            "-CAkey", f"{authority}.key", "-CAcreateserial", "-out", f"{server}.crt", "-days", "2",
+            "-extfile", str(tmp_path / "extensions"))  # fmt: skip
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        tls_port = str(probe.getsockname()[1])
+    settings = {"tls-port": tls_port, "tls-auth-clients": "no"}
+    settings |= {"tls-cert-file": f"{server}.crt", "tls-key-file": f"{server}.key"}
+    running = RedisServer(tmp_path, **settings, **{"tls-ca-cert-file": f"{authority}.crt"})
+    yield running
+    running.kill()
+
+
+def test_tls_is_used_and_the_servers_certificate_checked(tls_server: RedisServer) -> None:
+    port = tls_server.settings["tls-port"]
+    url = f"rediss://:{PASSWORD}@localhost:{port}/0?name=x&timeout=1"
+    with pytest.raises(UnreadableError, match="could not be reached .*UnknownIssuer"):
+        ActorState(url)
+    # A process of its own: the authorities that are trusted are read once.
+    program = "import sys; from persistent_actor import ActorState; "
+    program += "print(ActorState(sys.argv[1]).get('n', 7))"
+    env = os.environ | {"SSL_CERT_FILE": str(tls_server.directory / "ca.crt")}
+    opened = subprocess.run(
+        [sys.executable, "-c", program, url], env=env, capture_output=True, text=True
+    )
+    assert opened.stdout == "7\n", opened.stderr

@@ -5,6 +5,7 @@ use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::address::PASSWORD_VARIABLE;
 use redis::{
     Client, Cmd, Connection, ConnectionInfo, ConnectionLike, RedisError, ServerErrorKind, Value,
 };
@@ -20,6 +21,8 @@ pub(super) enum Trouble {
     Unreachable { waited: Duration, last: String },
     /// The server refused the command.
     Refused(String),
+    /// The server does not know us.
+    Denied(String),
 }
 
 impl fmt::Display for Trouble {
@@ -29,6 +32,11 @@ impl fmt::Display for Trouble {
                 write!(f, "the server could not be reached for {} s ({last})", waited.as_secs())
             }
             Self::Refused(answer) => write!(f, "the server refused it: {answer}"),
+            Self::Denied(answer) => write!(
+                f,
+                "the server wants another user or password: {answer}; they are in the URL \
+                 (redis://user:password@host) or, a password alone, in {PASSWORD_VARIABLE}"
+            ),
         }
     }
 }
@@ -55,6 +63,9 @@ impl Link {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            if is_denial(&error) {
+                return Err(Trouble::Denied(error.to_string()));
+            }
             if !is_passing(&error) {
                 return Err(Trouble::Refused(error.to_string()));
             }
@@ -84,6 +95,8 @@ impl Link {
 
     /// Makes sure that the server keeps what it confirms.
     pub(super) fn check_settings(&mut self) -> io::Result<()> {
+        // What is wrong with the connection itself is told as that.
+        self.run(&redis::cmd("PING"))?;
         let hint = "set it in the server's configuration, or open the state with durability \
                     `process`, which does not survive the server's machine";
         let wanted: [(&str, &[&str]); 3] = [
@@ -115,6 +128,12 @@ impl Link {
         }
         Ok(())
     }
+}
+
+/// Whether the password is wrong or missing.
+fn is_denial(error: &RedisError) -> bool {
+    error.kind() == redis::ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
 }
 
 /// Whether it makes sense to try again: the network, or a server that is starting.
