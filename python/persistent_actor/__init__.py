@@ -18,7 +18,7 @@ Kill the actor at any instant: no increment is lost, none is applied twice, and 
 reply of its one execution.
 """
 
-from ._call_id import CallId, call_id_of, child_call_id, current_call_id
+from ._call_id import CallId, as_call_id, call_id_of, child_call_id, current_call_id
 from ._errors import (
     CallError,
     DamagedError,
@@ -64,6 +64,7 @@ __all__ = [
     "TooLargeError",
     "UnreadableError",
     "ValueTypeError",
+    "as_call_id",
     "call_id_of",
     "child_call_id",
     "current_call_id",

@@ -21,12 +21,17 @@ class CallId(NamedTuple):
         """What the ledger keeps of the id: 80 bits of BLAKE2b."""
         return blake2b(self.text.encode(), digest_size=10, person=b"call-id").digest()
 
+    @property
+    def ledger_id(self) -> str:
+        """The call as `actor-state` names it."""
+        return f"ffffffffffff{self.digest.hex()}:0"
+
     def __str__(self) -> str:
         return self.text
 
 
-def make_call_id(value: str | CallId) -> CallId:
-    """The id that a caller has chosen."""
+def as_call_id(value: str | CallId) -> CallId:
+    """The id of a call for which the caller has chosen `call_id=value`."""
     if isinstance(value, CallId):
         return value
     if not isinstance(value, str) or not value:

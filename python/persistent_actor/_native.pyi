@@ -3,6 +3,8 @@
 from os import PathLike
 from typing import Any, final
 
+__all__ = ["Snapshot", "State"]
+
 @final
 class Snapshot:
     """An encoded value."""

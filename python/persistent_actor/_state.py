@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, NoReturn
 
 from . import _call_id, _place, _ray
-from ._call_id import CallId, make_call_id
+from ._call_id import CallId, as_call_id
 from ._errors import NotFoundError, OpenError
 from ._native import State
 
@@ -195,7 +195,7 @@ class ActorState:
 
     def outcome(self, call_id: str | CallId) -> Outcome:
         """What became of a call; see `call_id_of`."""
-        status, reply = self._native.outcome(make_call_id(call_id).digest)
+        status, reply = self._native.outcome(as_call_id(call_id).digest)
         return Outcome(status, reply)
 
     def close(self) -> None:
@@ -290,7 +290,7 @@ class ActorState:
         calls several safe-state methods one after the other numbers them. Also which attempt at
         the task this is, -1 if that is not known."""
         if call_id is not None:
-            return make_call_id(call_id), -1
+            return as_call_id(call_id), -1
         task = _ray.current_task()
         if task is None:
             return None, -1

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import persistent_actor
-from persistent_actor import ActorState, _errors, safe_state
+from persistent_actor import ActorState, _errors, as_call_id, safe_state
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -166,13 +166,17 @@ def test_the_state_doctor_reads_these_states(actor_state: str, tmp_path: Path, k
 
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     shown = json.loads(doctor("show", "--json", str(path)))
-    names = {attribute["name"] for attribute in shown["attributes"]}
-    assert names == {"counter", "array", "pair"}
+    types = {attribute["name"]: attribute["type"] for attribute in shown["attributes"]}
+    assert types == {"counter": "integer", "array": "NumPy array", "pair": "tuple of 2"}
     assert doctor("get", str(path), "counter").strip() == "5"
     assert "two" in doctor("get", str(path), "pair")
     doctor("get", str(path), "array")
     doctor("verify", str(path))
-    assert len(doctor("calls", str(path)).splitlines()) >= 1
+    call = as_call_id("order-17").ledger_id
+    assert call in doctor("calls", str(path))
+    outcome = json.loads(doctor("outcome", "--json", str(path), call))
+    assert (outcome["outcome"], outcome["reply"]) == ("committed", 5)
+    doctor("outcome", str(path), as_call_id("order-18").ledger_id, code=1)
     assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     assert counter.add(1) == 6, "it was not disturbed"
 

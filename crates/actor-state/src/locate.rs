@@ -10,6 +10,7 @@ const MAX_NAME_BYTES: usize = 200;
 
 /// The state directory that was named.
 pub(crate) fn state_path(state: &Path, root: &RootArg) -> Result<PathBuf, Error> {
+    refuse_redis(state)?;
     let Some(root) = &root.root else {
         // Without a slash at the end, so that names can be put beside it.
         return Ok(state.components().collect());
@@ -19,6 +20,21 @@ pub(crate) fn state_path(state: &Path, root: &RootArg) -> Result<PathBuf, Error>
         return Err(Error::Refused(message));
     };
     Ok(root.join(escape(name)?))
+}
+
+/// Refuses a URL of a state in Redis, which is not shown: there is a password in it.
+pub(crate) fn refuse_redis(path: &Path) -> Result<(), Error> {
+    match path.to_str() {
+        Some(url) if url.starts_with("redis://") || url.starts_with("rediss://") => {
+            Err(Error::Refused(
+                "states in Redis are out of reach here: expected the path of a directory or file. \
+                 `redis-cli` reads them beside a running actor (docs/format-redis.md names the \
+                 keys); Python's ActorState(url) takes them over from it"
+                    .to_owned(),
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The name of an actor's directory, as the local engine makes it: letters, digits, `-` and `_`

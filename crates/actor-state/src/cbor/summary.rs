@@ -8,6 +8,13 @@ use persistent_actor::codec::BLOB_TAG;
 use super::item::{Head, Parser};
 use super::{Item, Malformed, NEGATIVE_BIGNUM, POSITIVE_BIGNUM, parse};
 
+/// Tags of values that Python actors save (`docs/format-python.md`).
+const PYTHON_TUPLE: u64 = 0x5041_0002;
+const PYTHON_BYTEARRAY: u64 = 0x5041_0003;
+const NUMPY_ARRAY: u64 = 0x5041_0004;
+const NUMPY_SCALAR: u64 = 0x5041_0005;
+const PYTHON_PICKLE: u64 = 0x5041_0006;
+
 /// The kind of value, from its first bytes: `integer`, `map of 3`.
 pub(crate) fn summary(value: &Encoded) -> String {
     let mut parser = Parser::new(&value.inline);
@@ -19,6 +26,11 @@ pub(crate) fn summary(value: &Encoded) -> String {
         match head.argument.unwrap_or_default() {
             BLOB_TAG => Ok("bytes".to_owned()),
             POSITIVE_BIGNUM | NEGATIVE_BIGNUM => Ok("integer".to_owned()),
+            PYTHON_TUPLE => Ok(kind_of(parser.head()?).replacen("array", "tuple", 1)),
+            PYTHON_BYTEARRAY => Ok("bytearray".to_owned()),
+            NUMPY_ARRAY => Ok("NumPy array".to_owned()),
+            NUMPY_SCALAR => Ok("NumPy scalar".to_owned()),
+            PYTHON_PICKLE => Ok("pickle".to_owned()),
             tag => Ok(format!("tag {tag} of {}", kind_of(parser.head()?))),
         }
     };

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cli::ListArgs;
 use crate::error::{Error, FOUND};
 use crate::holder::Holder;
-use crate::locate::unescape;
+use crate::locate::{refuse_redis, unescape};
 use crate::output::{BAD, Cell, FAINT, GOOD, Output, show_name};
 use crate::reading::Reading;
 use crate::units::show_bytes;
@@ -72,6 +72,7 @@ impl Verdict {
 }
 
 pub(crate) fn run(args: &ListArgs) -> Result<u8, Error> {
+    refuse_redis(&args.root)?;
     let rows: Vec<Row> = actors(&args.root)?.iter().map(|path| row(path)).collect();
     let mut out = Output::new();
     if args.json {
