@@ -16,7 +16,7 @@ class Visits:
         return self.count
 
 
-ray.init(address="local")
+ray.init(address=sys.argv[2] if len(sys.argv) > 2 else "local")
 visits = Visits.remote(sys.argv[1])
 print([ray.get(visits.hit.remote()) for _ in range(3)])
 ray.kill(visits, no_restart=False)  # the process dies; Ray starts it anew

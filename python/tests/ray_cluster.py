@@ -20,13 +20,15 @@ HERE = str(Path(__file__).parent)
 
 
 TOKEN = "RAY_AUTH_TOKEN_PATH"
+_SECRET = secrets.token_hex(32)
 
 
 def cluster_token(directory: str) -> None:
-    """A token for one cluster alone: without it Ray would make one in the home directory."""
+    """A token for the clusters of this process alone: without it Ray would make one in the home
+    directory. One for all of them, because Ray reads it once."""
     token = Path(directory) / "token"
     token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
+    token.write_text(_SECRET)
     os.environ[TOKEN] = str(token)
 
 

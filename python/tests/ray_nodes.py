@@ -56,7 +56,9 @@ class Nodes:
             log_to_driver=False,
             runtime_env={"env_vars": {"PYTHONPATH": HERE}},
         )
-        self.nodes = [self.cluster.add_node(num_cpus=1, **self.SPOT) for _ in range(2)]
+        self.nodes: list[Any] = []
+        for _ in range(2):
+            self.add()
 
     def __enter__(self) -> Nodes:
         return self
@@ -70,6 +72,10 @@ class Nodes:
         ray.shutdown()
         self.cluster.shutdown()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def add(self) -> None:
+        """One more node."""
+        self.nodes.append(self.cluster.add_node(num_cpus=1, **self.SPOT))
 
     def home(self, actor: Any) -> Any:
         """The node that an actor lives on."""
