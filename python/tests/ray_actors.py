@@ -200,6 +200,9 @@ class Existing:
         self.counter += by
         return self.counter
 
+    def pid(self) -> int:
+        return os.getpid()
+
 
 @ray.remote(max_restarts=-1, max_task_retries=-1)
 class Async:

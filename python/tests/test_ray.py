@@ -193,13 +193,20 @@ def test_async_methods_are_refused_where_they_are_written() -> None:
             async def increment(self) -> None: ...
 
 
+def remove_and_kill(actor: Any, path: Path) -> None:
+    """Removes the state and ends the process, without a moment in which it could still answer."""
+    pid = get(actor.pid.remote())
+    os.kill(pid, signal.SIGSTOP)
+    shutil.rmtree(path)
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_an_actor_whose_state_was_removed_is_not_restarted_anew_in_silence(tmp_path: Path) -> None:
     from ray_actors import Existing
 
     actor = Existing.remote(str(tmp_path / "state"))
     assert get(actor.add.remote(5)) == 5
-    shutil.rmtree(tmp_path / "state")
-    ray.kill(actor, no_restart=False)
+    remove_and_kill(actor, tmp_path / "state")
     with pytest.raises(RayActorError, match="removed since.*require_existing=False"):
         get(actor.add.remote(5))
     assert not (tmp_path / "state").exists(), "nothing was made"
@@ -211,8 +218,7 @@ def test_an_actor_may_ask_for_a_new_state_after_a_restart(tmp_path: Path) -> Non
 
     actor = Existing.remote(str(tmp_path / "state"), False)
     assert get(actor.add.remote(5)) == 5
-    shutil.rmtree(tmp_path / "state")
-    ray.kill(actor, no_restart=False)
+    remove_and_kill(actor, tmp_path / "state")
     assert get(actor.add.remote(5)) == 5
 
 
