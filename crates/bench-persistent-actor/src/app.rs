@@ -19,8 +19,9 @@ use crate::export::json;
 use crate::export::timeline::Timeline;
 use crate::measurement::Measurement;
 use crate::notes::{self, Notes};
+use crate::ray::RayError;
 use crate::recorder::Recorder;
-use crate::scenario::{self, Outputs, Scenario, System, UsageError};
+use crate::scenario::{self, Engine, Outputs, Scenario, System, UsageError};
 use crate::state_dir::StateDir;
 use crate::workload::RunError;
 use crate::{floors, output, plot, processor, signals, workload};
@@ -44,6 +45,8 @@ enum AppError {
     Chaos(#[from] ChaosError),
     #[error("the run failed: {0}")]
     Run(#[source] RunError),
+    #[error(transparent)]
+    Ray(RayError),
     #[error("cannot append to {}: {source}", path.display())]
     Csv { path: PathBuf, source: CsvError },
     #[error("cannot write {}: {source}", path.display())]
@@ -63,8 +66,18 @@ impl AppError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Plot(_) => USAGE,
+            Self::Ray(error) if error.is_usage() => USAGE,
             Self::Stopped { code, .. } => *code,
             _ => FAILED,
+        }
+    }
+}
+
+impl From<RunError> for AppError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Ray(error) => Self::Ray(error),
+            error => Self::Run(error),
         }
     }
 }
@@ -136,7 +149,8 @@ fn run(args: &RunArgs) -> Result<u8, AppError> {
     let state_dir = scenario::state_dir(args, &scenario)?;
     let notes = Notes::new(scenario.num_calls(), "calls", outputs.quiet);
     warn(&scenario, args, &state_dir, &notes);
-    if scenario.workload == Workload::Chain
+    if scenario.engine == Engine::Local
+        && scenario.workload == Workload::Chain
         && !args.all_processors
         && let Err(error) = processor::stay_on_one()
     {
@@ -145,7 +159,7 @@ fn run(args: &RunArgs) -> Result<u8, AppError> {
     let timeline = begin_timeline(&mut outputs)?;
     let recorder = Recorder::new(timeline.as_ref().map(Timeline::events));
     let measured = until_stopped(state_dir.is_kept(), async {
-        workload::run(&scenario, &state_dir, &recorder, &notes).await.map_err(AppError::Run)
+        workload::run(&scenario, &state_dir, &recorder, &notes).await.map_err(AppError::from)
     });
     notes.end();
     recorder.close();
@@ -163,7 +177,7 @@ fn warn(scenario: &Scenario, args: &RunArgs, state_dir: &StateDir, notes: &Notes
         notes.note("note: this is a debug build; its times mean little (use --release)");
     }
     warn_of_memory(scenario.durability, state_dir, notes);
-    if scenario.system == System::Default && args.durability != crate::cli::Level::Power {
+    if scenario.system != System::SafeActor && args.durability != crate::cli::Level::Power {
         notes.note("note: --durability means nothing without --safe-state");
     }
 }

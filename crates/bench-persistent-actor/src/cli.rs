@@ -23,7 +23,7 @@ pub const MAX_ROUNDS: u64 = 1_000_000;
 pub const MAX_FAULTS: u64 = 10_000_000;
 
 /// What a chaos run decides for itself.
-const NOT_WITH_CHAOS: [&str; 14] = [
+const NOT_WITH_CHAOS: [&str; 18] = [
     "all_processors",
     "delay_ms",
     "failure",
@@ -38,6 +38,10 @@ const NOT_WITH_CHAOS: [&str; 14] = [
     "kill_after_commit",
     "workload",
     "in_flight",
+    "engine",
+    "prototype",
+    "ray_address",
+    "python",
 ];
 
 /// What persistent actors cost, and what a crash does to them.
@@ -185,6 +189,25 @@ pub struct RunArgs {
     )]
     pub seed: u64,
 
+    /// What runs the actors: this program's own engine, or Ray.
+    #[arg(long, value_enum, default_value_t = EngineName::Local, help_heading = "On Ray")]
+    pub engine: EngineName,
+
+    /// Save the state as the prototype did, written anew as a baseline: pickled, in SQLite without
+    /// syncs; a call that is retried may be applied twice [default: false].
+    #[arg(long, conflicts_with = "safe_state", help_heading = "On Ray")]
+    pub prototype: bool,
+
+    /// Join the Ray cluster at this address on this machine, HOST:PORT or "auto" [default: start
+    /// one and shut it down at the end].
+    #[arg(long, value_name = "ADDRESS", help_heading = "On Ray")]
+    pub ray_address: Option<String>,
+
+    /// The Python that has Ray [default: that of PERSISTENT_ACTOR_PYTHON, else
+    /// target/python-env/bin/python, else python3].
+    #[arg(long, value_name = "PATH", help_heading = "On Ray")]
+    pub python: Option<PathBuf>,
+
     /// Instead of a measurement, a run full of faults with this seed: workers are killed or
     /// stopped and superseded, the whole program is killed and resumed, and no update may be lost
     /// or doubled.
@@ -270,6 +293,26 @@ impl From<Level> for Durability {
         match level {
             Level::Process => Self::Process,
             Level::Power => Self::Power,
+        }
+    }
+}
+
+/// What runs the actors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineName {
+    /// This program: one process for each actor.
+    Local,
+    /// Ray, from a Python driver.
+    Ray,
+}
+
+impl EngineName {
+    /// The name in CSV files: `local` or `ray`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Ray => "ray",
         }
     }
 }

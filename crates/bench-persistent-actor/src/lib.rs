@@ -4,7 +4,7 @@
 //! [`workload`] (runs it on the actors of [`actors`], killed by [`faults`], judged by [`chain`] or
 //! [`parallel`] and [`verification`]) → [`measurement`] (what was found) → [`export`], [`output`],
 //! [`plot`]. [`chaos`] kills everything and compares with the right answer; [`floors`] measures
-//! what the machine allows.
+//! what the machine allows; [`ray`] runs the same workload on Ray.
 
 pub mod actors;
 pub mod app;
@@ -16,12 +16,14 @@ pub mod faults;
 pub mod floors;
 pub mod measurement;
 pub mod member;
+pub mod memory;
 pub mod notes;
 pub mod output;
 pub mod parallel;
 pub mod plot;
 pub mod processor;
 pub mod progress;
+pub mod ray;
 pub mod recorder;
 pub mod resume;
 pub mod run_file;

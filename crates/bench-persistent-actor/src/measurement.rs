@@ -3,7 +3,7 @@
 use persistent_actor::Durability;
 use serde::Serialize;
 
-use crate::cli::Workload;
+use crate::cli::{EngineName, Workload};
 use crate::scenario::System;
 use crate::verification::Tally;
 
@@ -14,7 +14,11 @@ pub struct Measurement {
     pub version: &'static str,
     /// When the run began, in seconds of Unix time.
     pub started_at_s: u64,
-    /// `default` or `safe_actor`.
+    /// What ran the actors: `local` or `ray`.
+    pub engine: EngineName,
+    /// The version of Ray; `None` with another engine.
+    pub ray_version: Option<String>,
+    /// `default`, `safe_actor` or `prototype`.
     pub system: System,
     /// What a call's effect survives.
     pub durability: Durability,
@@ -58,14 +62,18 @@ pub struct Measurement {
 
     /// How often an actor's process was started again.
     pub restarts: u64,
-    /// How many calls were sent again after a restart.
-    pub retries: u64,
+    /// How many calls were sent again after a restart; `None` with Ray, which does not tell.
+    pub retries: Option<u64>,
     /// The kills, in order.
     pub kills: Vec<KillReport>,
     /// From a kill to the actor's next reply; `None` without kills. Milliseconds, median.
     pub recovery_ms_median: Option<f64>,
     /// The same, the longest.
     pub recovery_ms_max: Option<f64>,
+
+    /// The memory of an actor's process at the end, what it shares counted in parts (`Pss` of
+    /// proc_pid_smaps(5)); `None` where it could not be read. Bytes, median over the actors.
+    pub actor_pss_bytes_median: Option<u64>,
 
     /// The state of each actor at the end; for large states the byte that fills it, or `mixed`.
     pub final_states: Vec<String>,
@@ -140,6 +148,8 @@ pub(crate) fn example() -> Measurement {
     Measurement {
         version: "0.1.0",
         started_at_s: 1_800_000_000,
+        engine: EngineName::Local,
+        ray_version: None,
         system: System::SafeActor,
         durability: Durability::Power,
         large: false,
@@ -160,7 +170,7 @@ pub(crate) fn example() -> Measurement {
         call_us: Distribution::of(vec![10_000.0, 10_040.0, 10_200.0]),
         throughput_per_s: Some(99.7),
         restarts: 3,
-        retries: 1,
+        retries: Some(1),
         kills: [2, 9, 16]
             .map(|actor| KillReport {
                 actor,
@@ -172,6 +182,7 @@ pub(crate) fn example() -> Measurement {
             .to_vec(),
         recovery_ms_median: Some(1.5),
         recovery_ms_max: Some(1.5),
+        actor_pss_bytes_median: Some(600_000),
         final_states: vec!["1".to_owned(), "2".to_owned()],
         diverged: 0,
         verified: true,

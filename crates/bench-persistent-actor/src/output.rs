@@ -29,7 +29,7 @@ fn summary(m: &Measurement) -> String {
         line("overhead", overhead(m)),
         line("calls", calls(m)),
         line("throughput", throughput(m)),
-        line("restarts", format!("{}, {} calls sent again", m.restarts, m.retries)),
+        line("restarts", restarts(m)),
     ]);
     if m.failure {
         lines.push(line("recovery", recovery(m)));
@@ -45,7 +45,19 @@ fn line(name: &str, value: String) -> String {
 
 fn system(m: &Measurement) -> String {
     let state = if m.large { "10 MiB each" } else { "one integer each" };
-    format!("{}, durability {}, {} actors, {state}", m.system.name(), m.durability, m.num_actors)
+    let engine = match &m.ray_version {
+        None => String::new(),
+        Some(version) => format!(" on Ray {version}"),
+    };
+    let (system, durability) = (m.system.name(), m.durability);
+    format!("{system}{engine}, durability {durability}, {} actors, {state}", m.num_actors)
+}
+
+fn restarts(m: &Measurement) -> String {
+    match m.retries {
+        Some(retries) => format!("{}, {retries} calls sent again", m.restarts),
+        None => m.restarts.to_string(),
+    }
 }
 
 fn floor(m: &Measurement) -> String {
@@ -131,14 +143,15 @@ fn state(m: &Measurement) -> String {
     }
     let verdict = match (m.system, m.failure) {
         (System::Default, true) => "expected without --safe-state when actors are killed",
+        (System::Prototype, true) => "expected of the prototype's method when actors are killed",
         _ => "FAILURE: every update should have taken effect exactly once",
     };
     format!("{} of {} actors diverge ({verdict})", m.diverged, m.num_actors)
 }
 
-/// Whether the run kept its promise: exact, or the default system under failure.
+/// Whether the run kept its promise: exact, or under failure a system that promises nothing.
 pub fn is_as_promised(m: &Measurement) -> bool {
-    m.verified || (m.system == System::Default && m.failure)
+    m.verified || (m.system != System::SafeActor && m.failure)
 }
 
 #[cfg(test)]
@@ -178,6 +191,15 @@ state: exact
     }
 
     #[test]
+    fn a_run_on_ray_says_so_and_nothing_that_ray_does_not_tell() {
+        let mut m = example();
+        (m.ray_version, m.retries) = (Some("2.60.0".to_owned()), None);
+        let text = printed(&m, false);
+        assert!(text.contains("system: safe_actor on Ray 2.60.0, durability power"), "{text}");
+        assert!(text.contains("restarts: 3\n"), "{text}");
+    }
+
+    #[test]
     fn a_wrong_state_is_a_failure_unless_it_was_to_be_expected() {
         let mut m = example();
         m.verified = false;
@@ -191,6 +213,8 @@ state: exact
             printed(&m, false)
                 .contains("updates: 3 lost, 1 doubled\nstate: 20 of 20 actors diverge (expected")
         );
+        m.system = System::Prototype;
+        assert!(is_as_promised(&m) && printed(&m, false).contains("(expected of the prototype's"));
         m.failure = false;
         assert!(!is_as_promised(&m), "without kills the default system must be right, too");
     }

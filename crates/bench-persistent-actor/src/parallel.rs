@@ -23,7 +23,7 @@ use crate::workload::{KillTasks, Rounds, RunError, Seen, call, call_time, spawn_
 const ARGUMENTS: u8 = 7;
 
 /// The argument of every actor's call in this round.
-fn argument(round: u64) -> u8 {
+pub(crate) fn argument(round: u64) -> u8 {
     1 + (round % u64::from(ARGUMENTS)) as u8
 }
 
@@ -33,11 +33,15 @@ pub fn callees(num_actors: usize, num_rounds: u64) -> impl Iterator<Item = usize
 }
 
 /// The right final state of every actor.
-pub fn final_state<M: Member>(num_rounds: u64) -> M::Number {
-    let numbers: Vec<M::Number> = (0..ARGUMENTS).map(|n| M::number(&M::value(1 + n))).collect();
-    (0..num_rounds).fold(M::Number::one(), |state, round| {
-        state.plus(&numbers[usize::from(argument(round)) - 1])
-    })
+pub fn final_state<N: Number>(num_rounds: u64) -> N {
+    let arguments: Vec<N> = (1..=ARGUMENTS).map(number).collect();
+    (0..num_rounds)
+        .fold(N::one(), |state, round| state.plus(&arguments[usize::from(argument(round)) - 1]))
+}
+
+/// An argument as a number.
+pub(crate) fn number<N: Number>(argument: u8) -> N {
+    (1..argument).fold(N::one(), |sum, _| sum.plus(&N::one()))
 }
 
 /// What the callers share.
@@ -78,7 +82,7 @@ pub(crate) async fn run<M: Member>(
         plan.entry(kill.at_call).or_default().push(kill);
     }
     let shared = Arc::new(Shared {
-        scenario: *scenario,
+        scenario: scenario.clone(),
         arguments: (1..=ARGUMENTS).map(M::value).collect(),
         begin: Instant::now(),
         plan: Mutex::new(plan),
@@ -122,7 +126,7 @@ async fn caller<M: Member>(
     queue: Arc<Queue>,
     shared: Arc<Shared<M>>,
 ) -> Result<Vec<Answered<M::Number>>, RunError> {
-    let Scenario { num_rounds, num_actors, delay_ms, .. } = shared.scenario;
+    let &Scenario { num_rounds, num_actors, delay_ms, .. } = &shared.scenario;
     let mut answered = Vec::new();
     loop {
         // No other task runs between this and the sending: rounds are sent in order.
@@ -157,14 +161,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::SmallActorHandle;
     use persistent_actor::Integer;
 
     #[test]
     fn every_actor_ends_with_the_sum_of_its_arguments() {
         // 1 + (1 + … + 7) + 1 + 2
-        assert_eq!(final_state::<SmallActorHandle>(9), Integer::from(32));
-        assert_eq!(final_state::<SmallActorHandle>(0), Integer::from(1));
+        assert_eq!(final_state::<Integer>(9), Integer::from(32));
+        assert_eq!(final_state::<Integer>(0), Integer::from(1));
     }
 
     #[test]

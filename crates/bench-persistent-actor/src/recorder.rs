@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use persistent_actor_runtime::{Event, EventKind};
 
+use crate::export::timeline::Entry;
+
 /// The number of the signal that kills (signal(7)).
 const SIGKILL: i32 = 9;
 
@@ -25,6 +27,8 @@ pub struct Counts {
     /// For each kill of an actor, in order: from the kill to its next reply. Nanoseconds; `None`
     /// when no reply came.
     pub recoveries_ns: HashMap<String, Vec<Option<u64>>>,
+    /// The latest process of each actor.
+    pub pids: HashMap<String, u32>,
     /// The kills that no reply followed yet: the actor's process and when.
     pending: HashMap<String, Vec<Pending>>,
 }
@@ -47,12 +51,12 @@ pub struct Recorder {
 #[derive(Debug, Default)]
 struct Inner {
     counts: Counts,
-    timeline: Option<Sender<Event>>,
+    timeline: Option<Sender<Entry>>,
 }
 
 impl Recorder {
     /// A recorder that also passes every event on.
-    pub fn new(timeline: Option<Sender<Event>>) -> Self {
+    pub fn new(timeline: Option<Sender<Entry>>) -> Self {
         let inner = Inner { timeline, ..Inner::default() };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -61,10 +65,15 @@ impl Recorder {
     pub fn observe(&self, event: &Event) {
         let mut inner = self.lock();
         inner.counts.note(&event.actor, event.incarnation, event.at_ns, &event.kind);
-        if let Some(timeline) = &inner.timeline {
-            // The timeline's thread is gone after a failed write, which is reported at the end.
-            let _ = timeline.send(event.clone());
+        if event.kind == EventKind::Spawned {
+            inner.counts.pids.insert(event.actor.to_string(), event.pid);
         }
+        inner.pass_on(|| event.into());
+    }
+
+    /// Passes on what another engine has recorded.
+    pub fn draw(&self, entry: Entry) {
+        self.lock().pass_on(|| entry);
     }
 
     /// What was counted so far.
@@ -79,6 +88,15 @@ impl Recorder {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn pass_on(&self, entry: impl FnOnce() -> Entry) {
+        if let Some(timeline) = &self.timeline {
+            // The timeline's thread is gone after a failed write, which is reported at the end.
+            let _ = timeline.send(entry());
+        }
     }
 }
 

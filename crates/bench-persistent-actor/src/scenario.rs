@@ -7,15 +7,16 @@ use serde::Serialize;
 
 use crate::chain;
 use crate::chaos::ChaosPlan;
-use crate::cli::{self, RunArgs, Workload};
+use crate::cli::{self, EngineName, RunArgs, Workload};
 use crate::export::csv::{CsvError, CsvFile};
 use crate::export::{OutputError, OutputFile};
 use crate::faults::{self, KillPlan};
 use crate::parallel;
+use crate::ray::settings::{RaySettings, RaySettingsError};
 use crate::run_file::RunParameters;
 use crate::state_dir::{StateDir, StateDirError};
 
-/// The two systems that are compared.
+/// The systems that are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum System {
     /// Actors whose state is in memory alone: a killed actor starts again from 1.
@@ -24,14 +25,18 @@ pub enum System {
     /// Actors with a safe state.
     #[serde(rename = "safe_actor")]
     SafeActor,
+    /// Actors on Ray whose state is saved as the prototype did.
+    #[serde(rename = "prototype")]
+    Prototype,
 }
 
 impl System {
-    /// The name in CSV files: `default` or `safe_actor`.
+    /// The name in CSV files: `default`, `safe_actor` or `prototype`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Default => "default",
             Self::SafeActor => "safe_actor",
+            Self::Prototype => "prototype",
         }
     }
 }
@@ -50,12 +55,34 @@ pub enum Kills {
     AfterCommit(u64),
 }
 
+/// What runs the actors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// This program.
+    Local,
+    /// Ray.
+    Ray(RaySettings),
+}
+
+impl Engine {
+    /// Which it is.
+    pub fn name(&self) -> EngineName {
+        match self {
+            Self::Local => EngineName::Local,
+            Self::Ray(_) => EngineName::Ray,
+        }
+    }
+}
+
 /// One run of the benchmark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
-    /// Whether the state is kept safe.
+    /// What runs the actors.
+    pub engine: Engine,
+    /// Whether the state is kept safe, and how.
     pub system: System,
-    /// What the state survives; [`Durability::None`] for [`System::Default`].
+    /// What the state survives; [`Durability::None`] for [`System::Default`], and
+    /// [`Durability::Process`] for [`System::Prototype`].
     pub durability: Durability,
     /// 10 MiB of state instead of an integer.
     pub large: bool,
@@ -185,6 +212,23 @@ pub enum UsageError {
          out and give a new --state-dir"
     )]
     ResumeInParallel,
+    /// Something of Ray without Ray.
+    #[error("{flag}: this is for runs on Ray; add --engine=ray or leave {flag} out")]
+    OnlyOnRay {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// Something that a run on Ray does not do.
+    #[error("{flag} with --engine=ray: {reason}; leave {flag} out")]
+    NotOnRay {
+        /// The flag.
+        flag: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A setting of Ray cannot be used.
+    #[error(transparent)]
+    Ray(#[from] RaySettingsError),
     /// The same file for two outputs.
     #[error("{flags}={}: two outputs cannot share a file", path.display())]
     SameFile {
@@ -227,7 +271,8 @@ pub enum UsageError {
 ///
 /// # Errors
 /// [`UsageError::TooManyKills`], [`UsageError::StateDirWithoutSafeState`],
-/// [`UsageError::InFlightInAChain`], [`UsageError::ResumeInParallel`].
+/// [`UsageError::InFlightInAChain`], [`UsageError::ResumeInParallel`], [`UsageError::OnlyOnRay`],
+/// [`UsageError::NotOnRay`], [`UsageError::Ray`].
 pub fn scenario(args: &RunArgs) -> Result<Scenario, UsageError> {
     if args.failure && args.num_actors_kill > args.num_actors {
         return Err(UsageError::TooManyKills {
@@ -235,7 +280,8 @@ pub fn scenario(args: &RunArgs) -> Result<Scenario, UsageError> {
             num_actors: args.num_actors,
         });
     }
-    if let (Some(path), false) = (&args.state_dir, args.safe_state) {
+    let engine = engine(args)?;
+    if let (Some(path), false) = (&args.state_dir, args.safe_state || args.prototype) {
         return Err(UsageError::StateDirWithoutSafeState { path: path.clone() });
     }
     if args.workload == Workload::Chain && args.in_flight != 1 {
@@ -244,9 +290,15 @@ pub fn scenario(args: &RunArgs) -> Result<Scenario, UsageError> {
     if args.workload == Workload::Parallel && args.resume {
         return Err(UsageError::ResumeInParallel);
     }
+    let (system, durability) = match (args.safe_state, args.prototype) {
+        (true, _) => (System::SafeActor, args.durability.into()),
+        (false, true) => (System::Prototype, Durability::Process),
+        (false, false) => (System::Default, Durability::None),
+    };
     Ok(Scenario {
-        system: if args.safe_state { System::SafeActor } else { System::Default },
-        durability: if args.safe_state { args.durability.into() } else { Durability::None },
+        engine,
+        system,
+        durability,
         large: args.large,
         delay_ms: args.delay_ms.unwrap_or_default(),
         num_actors: args.num_actors as usize,
@@ -265,6 +317,37 @@ pub fn scenario(args: &RunArgs) -> Result<Scenario, UsageError> {
     })
 }
 
+fn engine(args: &RunArgs) -> Result<Engine, UsageError> {
+    let given = |flags: &[(&'static str, bool)]| {
+        flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag)
+    };
+    if args.engine == EngineName::Local {
+        let ours = [
+            ("--prototype", args.prototype),
+            ("--ray-address", args.ray_address.is_some()),
+            ("--python", args.python.is_some()),
+        ];
+        return match given(&ours) {
+            Some(flag) => Err(UsageError::OnlyOnRay { flag }),
+            None => Ok(Engine::Local),
+        };
+    }
+    let refused = [
+        ("--resume", args.resume, "the position of a run on Ray is not kept"),
+        ("--all-processors", args.all_processors, "Ray's processes always spread over all"),
+        ("--without-dedup", args.without_dedup, "only the local engine has this switch"),
+        (
+            "--kill-after-commit",
+            args.kill_after_commit.is_some() && args.in_flight > 1,
+            "Ray may retry calls in flight in any order, so --in-flight must be 1",
+        ),
+    ];
+    if let Some(&(flag, _, reason)) = refused.iter().find(|(_, given, _)| *given) {
+        return Err(UsageError::NotOnRay { flag, reason });
+    }
+    Ok(Engine::Ray(RaySettings::of(args)?))
+}
+
 /// Opens all that the run will write, so that nothing is found out too late.
 ///
 /// # Errors
@@ -273,7 +356,7 @@ pub fn outputs(args: &RunArgs) -> Result<Outputs, UsageError> {
     refuse_same_file("--output and --json", &args.output, &args.json)?;
     refuse_same_file("--output and --timeline", &args.output, &args.timeline)?;
     refuse_same_file("--json and --timeline", &args.json, &args.timeline)?;
-    let csv = args.output.as_deref().map(open_csv).transpose()?;
+    let csv = args.output.as_deref().map(|path| open_csv(path, args.engine)).transpose()?;
     let json = args.json.as_deref().map(|path| open_output("--json", path)).transpose()?;
     let timeline =
         args.timeline.as_deref().map(|path| open_output("--timeline", path)).transpose()?;
@@ -291,8 +374,9 @@ fn refuse_same_file(
     }
 }
 
-fn open_csv(path: &Path) -> Result<CsvFile, UsageError> {
-    CsvFile::open(path).map_err(|source| UsageError::Csv { path: path.to_owned(), source })
+fn open_csv(path: &Path, engine: EngineName) -> Result<CsvFile, UsageError> {
+    CsvFile::open_for(path, engine)
+        .map_err(|source| UsageError::Csv { path: path.to_owned(), source })
 }
 
 fn open_output(flag: &'static str, path: &Path) -> Result<OutputFile, UsageError> {
@@ -308,8 +392,8 @@ fn open_output(flag: &'static str, path: &Path) -> Result<OutputFile, UsageError
 /// # Errors
 /// [`UsageError::StateDir`]
 pub fn state_dir(args: &RunArgs, scenario: &Scenario) -> Result<StateDir, UsageError> {
-    if scenario.workload == Workload::Parallel {
-        // Without a file that says which run it is: there is no order of calls to go on with.
+    if scenario.workload == Workload::Parallel || scenario.engine != Engine::Local {
+        // Without a file that says which run it is: such a run is not gone on with.
         return empty_state_dir(args);
     }
     let Some(path) = &args.state_dir else { return temporary_state_dir() };

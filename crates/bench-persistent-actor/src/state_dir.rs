@@ -13,8 +13,12 @@ use crate::run_file::{self, RunFileError, RunParameters};
 use rustix::fs::{Access, FlockOperation, access, flock, fstatfs};
 use rustix::io::Errno;
 
-/// Names of temporary directories begin with this.
+/// Names of temporary directories for states begin with this.
 const PREFIX: &str = "bench-persistent-actor.";
+
+/// Names of temporary directories for Ray begin with this. They are short: Ray's sockets lie in
+/// them, and a socket's path has at most 107 bytes.
+const RAY_PREFIX: &str = "bench-ray.";
 
 /// Private to the user.
 const MODE: u32 = 0o700;
@@ -134,9 +138,25 @@ impl StateDir {
     /// # Errors
     /// [`StateDirError::Io`]
     pub fn temporary(root: &Path) -> Result<Self, StateDirError> {
-        remove_abandoned(root);
+        Self::temporary_named(root, PREFIX, || format!("{:016x}", rand::random::<u64>()))
+    }
+
+    /// The same with a short name, for a Ray cluster.
+    ///
+    /// # Errors
+    /// [`StateDirError::Io`]
+    pub fn for_ray(root: &Path) -> Result<Self, StateDirError> {
+        Self::temporary_named(root, RAY_PREFIX, || format!("{:08x}", rand::random::<u32>()))
+    }
+
+    fn temporary_named(
+        root: &Path,
+        prefix: &str,
+        suffix: impl Fn() -> String,
+    ) -> Result<Self, StateDirError> {
+        remove_abandoned(root, prefix);
         for _ in 0..MAX_ATTEMPTS {
-            let outer = root.join(format!("{PREFIX}{:016x}", rand::random::<u64>()));
+            let outer = root.join(format!("{prefix}{}", suffix()));
             match fs::DirBuilder::new().mode(MODE).create(&outer) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
@@ -154,6 +174,17 @@ impl StateDir {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The temporary directory itself, in which [`Self::path`] is; `None` if it stays.
+    pub fn outer(&self) -> Option<&Path> {
+        self.temporary.as_deref()
+    }
+
+    /// What holds the lock of a temporary directory: while any process has it open, nobody takes
+    /// the directory for abandoned.
+    pub fn lock(&self) -> &File {
+        &self.directory
     }
 
     /// Whether it stays when the run is over.
@@ -177,11 +208,11 @@ impl Drop for StateDir {
 }
 
 /// Removes the temporary directories of this user's runs that are over.
-fn remove_abandoned(root: &Path) {
+fn remove_abandoned(root: &Path, prefix: &str) {
     let Ok(entries) = fs::read_dir(root) else { return };
     let user = rustix::process::geteuid().as_raw();
     for entry in entries.flatten() {
-        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
+        let is_ours = entry.file_name().to_string_lossy().starts_with(prefix)
             && entry.file_type().is_ok_and(|kind| kind.is_dir())
             && entry.metadata().is_ok_and(|metadata| metadata.uid() == user);
         if !is_ours {

@@ -13,10 +13,12 @@ use crate::cli::Workload;
 use crate::faults::{Kill, Moment};
 use crate::measurement::{Distribution, KillReport, Measurement, median};
 use crate::member::{Member, Reply};
+use crate::memory;
 use crate::notes::Notes;
 use crate::parallel;
+use crate::ray::{self, RayError};
 use crate::recorder::{Counts, Recorder};
-use crate::scenario::{Kills, Scenario};
+use crate::scenario::{Engine, Kills, Scenario};
 use crate::start::{Start, examine};
 use crate::state_dir::StateDir;
 use crate::verification::{Account, Tally};
@@ -50,6 +52,9 @@ pub enum RunError {
     /// A task of this program died.
     #[error("a kill was not carried out: {0}")]
     Task(#[from] tokio::task::JoinError),
+    /// The run on Ray failed.
+    #[error(transparent)]
+    Ray(#[from] RayError),
 }
 
 /// Runs the scenario with its states under `state_dir`.
@@ -62,6 +67,9 @@ pub async fn run(
     recorder: &Recorder,
     notes: &Notes,
 ) -> Result<Measurement, RunError> {
+    if let Engine::Ray(settings) = &scenario.engine {
+        return Ok(ray::run(scenario, settings, state_dir, recorder, notes).await?);
+    }
     let node = open_node(scenario, state_dir, recorder)?;
     let measured = if scenario.large {
         run_members::<LargeActorHandle>(scenario, &node, recorder, notes).await
@@ -116,12 +124,19 @@ async fn run_members<M: Member>(
     let counts = recorder.counts();
     check_kills(scenario, &counts, rounds.kills.len() as u64)?;
     let states = examine(&members).await?;
-    let verdict = Verdict::of::<M>(scenario, &start, &rounds.seen, &states);
+    let verdict = Verdict::of(scenario, start.faults, &start.states, &rounds.seen, &states);
     let recoveries = recoveries(&rounds.kills, &counts);
     log_kills(&rounds.kills, &recoveries, notes);
-    let begin =
-        Begin { started_at_s, startup_s, resumed_at: scenario.resume.then_some(start.calls) };
-    Ok(measurement(scenario, begin, rounds, verdict, &counts, recoveries))
+    let told = Told {
+        started_at_s,
+        startup_s,
+        resumed_at: scenario.resume.then_some(start.calls),
+        restarts: counts.restarts,
+        retries: Some(counts.retries),
+        actor_pss_bytes_median: memory::median_pss_bytes(counts.pids.values().copied()),
+        ray_version: None,
+    };
+    Ok(measurement(scenario, told, rounds, verdict, recoveries))
 }
 
 /// A call's reply with the error of the whole engine.
@@ -155,9 +170,9 @@ pub(crate) struct Seen<N> {
 
 /// A kill and what was seen of it.
 pub(crate) struct KillSeen<N> {
-    kill: Kill,
-    before: Option<N>,
-    after: Option<N>,
+    pub(crate) kill: Kill,
+    pub(crate) before: Option<N>,
+    pub(crate) after: Option<N>,
 }
 
 /// What all rounds gave.
@@ -276,28 +291,30 @@ pub(crate) async fn wait(delay: Duration) {
 }
 
 /// The comparison with the right answer.
-struct Verdict {
+pub(crate) struct Verdict {
     final_states: Vec<String>,
     diverged: usize,
     updates: Tally,
 }
 
 impl Verdict {
-    fn of<M: Member>(
+    /// Judges what was seen of actors that began with these states.
+    pub(crate) fn of<N: Number>(
         scenario: &Scenario,
-        start: &Start<M::Number>,
-        seen: &[Seen<M::Number>],
-        states: &[Option<M::Number>],
+        faults: Tally,
+        first_states: &[Option<N>],
+        seen: &[Seen<N>],
+        states: &[Option<N>],
     ) -> Self {
         let (actors, rounds) = (scenario.num_actors, scenario.num_rounds);
         let right = match scenario.workload {
-            Workload::Chain => chain::final_states::<M::Number>(actors, rounds),
-            Workload::Parallel => vec![parallel::final_state::<M>(rounds); actors],
+            Workload::Chain => chain::final_states::<N>(actors, rounds),
+            Workload::Parallel => vec![parallel::final_state::<N>(rounds); actors],
         };
         let diverged = states.iter().zip(&right).filter(|(is, right)| is.as_ref() != Some(right));
-        let first = |state: &Option<M::Number>| state.clone().unwrap_or_else(M::Number::one);
+        let first = |state: &Option<N>| state.clone().unwrap_or_else(N::one);
         let mut accounts: Vec<_> =
-            start.states.iter().map(|state| Account::from_state(first(state))).collect();
+            first_states.iter().map(|state| Account::from_state(first(state))).collect();
         for Seen { actor, argument, state } in seen {
             match argument {
                 Some(argument) => accounts[*actor].replied(argument, state),
@@ -310,13 +327,12 @@ impl Verdict {
                 account.read(state);
             }
         }
-        let show = |state: &Option<M::Number>| {
-            state.as_ref().map_or_else(|| "mixed".to_owned(), M::Number::to_string)
-        };
+        let show =
+            |state: &Option<N>| state.as_ref().map_or_else(|| "mixed".to_owned(), N::to_string);
         Self {
             diverged: diverged.count(),
             final_states: states.iter().map(show).collect(),
-            updates: accounts.iter().map(Account::tally).fold(start.faults, Tally::plus),
+            updates: accounts.iter().map(Account::tally).fold(faults, Tally::plus),
         }
     }
 }
@@ -334,7 +350,11 @@ fn recoveries<N>(kills: &[KillSeen<N>], counts: &Counts) -> Vec<Option<f64>> {
         .collect()
 }
 
-fn log_kills<N: Number>(kills: &[KillSeen<N>], recoveries: &[Option<f64>], notes: &Notes) {
+pub(crate) fn log_kills<N: Number>(
+    kills: &[KillSeen<N>],
+    recoveries: &[Option<f64>],
+    notes: &Notes,
+) {
     let show = |state: &Option<N>| state.as_ref().map_or_else(|| "not read".into(), N::to_string);
     for (seen, recovery) in kills.iter().zip(recoveries) {
         let recovery = match recovery {
@@ -351,19 +371,22 @@ fn log_kills<N: Number>(kills: &[KillSeen<N>], recoveries: &[Option<f64>], notes
     }
 }
 
-/// How a run began.
-struct Begin {
-    started_at_s: u64,
-    startup_s: f64,
-    resumed_at: Option<u64>,
+/// What is known of a run beside its rounds.
+pub(crate) struct Told {
+    pub(crate) started_at_s: u64,
+    pub(crate) startup_s: f64,
+    pub(crate) resumed_at: Option<u64>,
+    pub(crate) restarts: u64,
+    pub(crate) retries: Option<u64>,
+    pub(crate) actor_pss_bytes_median: Option<u64>,
+    pub(crate) ray_version: Option<String>,
 }
 
-fn measurement<N: Number>(
+pub(crate) fn measurement<N: Number>(
     scenario: &Scenario,
-    begin: Begin,
+    told: Told,
     rounds: Rounds<N>,
     verdict: Verdict,
-    counts: &Counts,
     recoveries: Vec<Option<f64>>,
 ) -> Measurement {
     let duration_s = rounds.duration.as_secs_f64();
@@ -379,7 +402,9 @@ fn measurement<N: Number>(
     });
     Measurement {
         version: env!("CARGO_PKG_VERSION"),
-        started_at_s: begin.started_at_s,
+        started_at_s: told.started_at_s,
+        engine: scenario.engine.name(),
+        ray_version: told.ray_version,
         system: scenario.system,
         durability: scenario.durability,
         large: scenario.large,
@@ -394,17 +419,18 @@ fn measurement<N: Number>(
         duration_s,
         floor_s,
         overhead_s: duration_s - floor_s,
-        startup_s: begin.startup_s,
-        resumed_at_call: begin.resumed_at,
+        startup_s: told.startup_s,
+        resumed_at_call: told.resumed_at,
         calls: rounds.calls.len() as u64,
         call_us: Distribution::of(rounds.calls.iter().map(|t| t.as_secs_f64() * 1e6).collect()),
         throughput_per_s: (!rounds.calls.is_empty())
             .then(|| rounds.calls.len() as f64 / duration_s),
-        restarts: counts.restarts,
-        retries: counts.retries,
+        restarts: told.restarts,
+        retries: told.retries,
         kills: kills.collect(),
         recovery_ms_median: median(recovered.clone()),
         recovery_ms_max: recovered.into_iter().max_by(f64::total_cmp),
+        actor_pss_bytes_median: told.actor_pss_bytes_median,
         verified: verdict.diverged == 0 && verdict.updates.is_clean(),
         final_states: verdict.final_states,
         diverged: verdict.diverged,

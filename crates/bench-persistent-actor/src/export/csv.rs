@@ -1,8 +1,9 @@
 //! `--output`: one row per run, appended.
 //!
 //! A new file gets the header [`COLUMNS`]. A file with the first five of them alone, as the
-//! prototype wrote it, goes on with five, and one with the first twenty with twenty. Any other header is refused and the file left as it
-//! is. Rows are appended under an exclusive lock (`flock`) with a single write, so several runs
+//! prototype wrote it, goes on with five, and one with the columns of an earlier version with
+//! those. Any other header is refused and the file left as it is, and so is one that could not
+//! tell a run on Ray from others. Rows are appended under an exclusive lock (`flock`) with a single write, so several runs
 //! may share a file.
 
 use std::fs::{File, OpenOptions};
@@ -11,13 +12,14 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::cli::EngineName;
 use crate::measurement::Measurement;
 
 /// The columns of a new file: the prototype's five, then ours.
 ///
 /// Booleans are `True` and `False`; what does not apply to a run or was not measured is empty.
 /// Units are in the names (`_s`, `_ms`, `_us`); `duration` is in seconds.
-pub const COLUMNS: [&str; 24] = [
+pub const COLUMNS: [&str; 26] = [
     "system",
     "large",
     "delay_ms",
@@ -42,7 +44,12 @@ pub const COLUMNS: [&str; 24] = [
     "in_flight",
     "throughput_per_s",
     "call_us_p999",
+    "engine",
+    "actor_pss_bytes_median",
 ];
+
+/// How many columns files had before there was more than one engine.
+const LOCAL_COLUMNS: usize = 24;
 
 /// How many columns files had before there was more than one workload.
 const CHAIN_COLUMNS: usize = 20;
@@ -59,6 +66,12 @@ pub enum CsvError {
     /// The system refused to open, read or write it.
     #[error("cannot {0} this file: {1}; expected a CSV file in an existing, writable directory")]
     Io(&'static str, #[source] io::Error),
+    /// Its rows do not say what ran the actors.
+    #[error(
+        "the file has no column \"engine\", so a run on Ray could not be told from a local one; \
+         expected a new file or one with that column"
+    )]
+    NoEngineColumn,
     /// It is something else.
     #[error(
         "the file begins with {found:?}, which is not ours to append to; expected a new or empty \
@@ -83,6 +96,14 @@ impl CsvFile {
     /// # Errors
     /// See [`CsvError`]; the file is unharmed.
     pub fn open(path: &Path) -> Result<Self, CsvError> {
+        Self::open_for(path, EngineName::Local)
+    }
+
+    /// The same for runs of this engine.
+    ///
+    /// # Errors
+    /// See [`CsvError`]; the file is unharmed.
+    pub fn open_for(path: &Path, engine: EngineName) -> Result<Self, CsvError> {
         let file = OpenOptions::new()
             .create(true)
             .read(true)
@@ -90,11 +111,9 @@ impl CsvFile {
             .open(path)
             .map_err(|error| CsvError::Io("open", error))?;
         let csv = Self { file };
-        csv.locked(|file| {
-            if num_columns(file)?.is_none() {
-                write(file, &record(&COLUMNS)?)?;
-            }
-            Ok(())
+        csv.locked(|file| match num_columns(file)? {
+            None => write(file, &record(&COLUMNS)?),
+            Some(columns) => check_engine(columns, engine),
         })?;
         Ok(csv)
     }
@@ -108,7 +127,10 @@ impl CsvFile {
         self.locked(|file| {
             let mut text = Vec::new();
             let columns = match num_columns(file)? {
-                Some(columns) => columns,
+                Some(columns) => {
+                    check_engine(columns, measurement.engine)?;
+                    columns
+                }
                 None => {
                     text.extend(record(&COLUMNS)?);
                     COLUMNS.len()
@@ -133,6 +155,14 @@ impl CsvFile {
     }
 }
 
+/// The column `engine` must be there unless the engine is the one that used to be the only one.
+fn check_engine(columns: usize, engine: EngineName) -> Result<(), CsvError> {
+    match engine {
+        EngineName::Ray if columns <= LOCAL_COLUMNS => Err(CsvError::NoEngineColumn),
+        _ => Ok(()),
+    }
+}
+
 /// How many columns the file has; `None` when it is empty.
 fn num_columns(file: &File) -> Result<Option<usize>, CsvError> {
     let read_error = |error| CsvError::Io("read", error);
@@ -146,7 +176,7 @@ fn num_columns(file: &File) -> Result<Option<usize>, CsvError> {
     let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let line = line.trim_end_matches('\r');
-    let known = [COLUMNS.len(), CHAIN_COLUMNS, PROTOTYPE_COLUMNS];
+    let known = [COLUMNS.len(), LOCAL_COLUMNS, CHAIN_COLUMNS, PROTOTYPE_COLUMNS];
     match known.into_iter().find(|&n| line == COLUMNS[..n].join(",")) {
         Some(columns) => Ok(Some(columns)),
         None => Err(CsvError::ForeignHeader { found: line.chars().take(80).collect() }),
@@ -206,6 +236,8 @@ fn row(m: &Measurement) -> [String; COLUMNS.len()] {
         m.in_flight.map_or_else(String::new, |calls| calls.to_string()),
         optional(m.throughput_per_s, 1),
         optional(m.call_us.map(|call| call.p999), 1),
+        m.engine.name().to_owned(),
+        m.actor_pss_bytes_median.map_or_else(String::new, |bytes| bytes.to_string()),
     ]
 }
 
@@ -256,12 +288,31 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_the_columns_of_the_chain_alone_keeps_them() {
+    fn a_file_with_the_columns_of_an_earlier_version_keeps_them() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("chain.csv");
-        std::fs::write(&path, format!("{}\n", header(CHAIN_COLUMNS))).unwrap();
-        CsvFile::open(&path).unwrap().append(&measurement::example()).unwrap();
-        assert_eq!(read(&path)[1].split(',').count(), CHAIN_COLUMNS);
+        for columns in [CHAIN_COLUMNS, LOCAL_COLUMNS] {
+            let path = dir.path().join(format!("{columns}.csv"));
+            std::fs::write(&path, format!("{}\n", header(columns))).unwrap();
+            CsvFile::open(&path).unwrap().append(&measurement::example()).unwrap();
+            assert_eq!(read(&path)[1].split(',').count(), columns);
+        }
+    }
+
+    #[test]
+    fn a_run_on_ray_goes_only_where_its_engine_can_be_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("old.csv");
+        let content = format!("{}\n", header(LOCAL_COLUMNS));
+        std::fs::write(&path, &content).unwrap();
+        let error = CsvFile::open_for(&path, EngineName::Ray).unwrap_err();
+        assert!(matches!(error, CsvError::NoEngineColumn), "{error}");
+        let mut measurement = measurement::example();
+        measurement.engine = EngineName::Ray;
+        assert!(CsvFile::open(&path).unwrap().append(&measurement).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+        let new = dir.path().join("new.csv");
+        CsvFile::open_for(&new, EngineName::Ray).unwrap().append(&measurement).unwrap();
+        assert!(read(&new)[1].contains(",ray,"));
     }
 
     #[test]

@@ -11,6 +11,9 @@
 //! - `ph: "i"` is a moment: `kill`, `died`, `restart`, `retry`, and `exit` when a process was
 //!   told to end and did.
 //!
+//! On Ray, all is written when the rounds are over; there is no `run`, `commit` and `retry`, of which
+//! Ray does not tell its caller, and the `start` of a successor begins with the kill.
+//!
 //! A call that waits for another one of the same actor is drawn from when that one ended.
 //!
 //! ```json
@@ -26,6 +29,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,6 +40,49 @@ use serde_json::{Value, json};
 
 /// The `pid` of all rows: the run is drawn as one process, each actor process as a thread.
 const RUN: u32 = 1;
+
+/// Something to be drawn.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// The actor's name.
+    pub actor: Arc<str>,
+    /// Which start of the actor, counted from 1.
+    pub incarnation: u64,
+    /// The actor's process.
+    pub pid: u32,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// As an event of the local engine tells it; [`EventKind::Died`] is [`What::Ended`].
+    Event(EventKind),
+    /// The process has ended.
+    Ended {
+        /// `exit` or `died`.
+        name: &'static str,
+        /// How, for people.
+        exit: String,
+    },
+}
+
+impl From<&Event> for Entry {
+    fn from(event: &Event) -> Self {
+        let what = match &event.kind {
+            EventKind::Died { exit, .. } => What::Ended {
+                name: if exit.code == Some(0) { "exit" } else { "died" },
+                exit: exit.to_string(),
+            },
+            kind => What::Event(kind.clone()),
+        };
+        let &Event { at_ns, ref actor, incarnation, pid, .. } = event;
+        Self { at_ns, actor: actor.clone(), incarnation, pid, what }
+    }
+}
 
 /// When and where something happened.
 #[derive(Clone, Debug)]
@@ -91,19 +138,12 @@ impl<W: Write> Trace<W> {
         Ok(trace)
     }
 
-    fn event(&mut self, event: &Event) -> io::Result<()> {
-        let stamp = Stamp {
-            at_ns: event.at_ns,
-            actor: &event.actor,
-            incarnation: event.incarnation,
-            pid: event.pid,
-        };
-        match &event.kind {
-            EventKind::Died { exit, .. } => {
-                let name = if exit.code == Some(0) { "exit" } else { "died" };
-                self.ended(&stamp, name, &exit.to_string())
-            }
-            kind => self.note(&stamp, kind),
+    fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+        let &Entry { at_ns, ref actor, incarnation, pid, .. } = entry;
+        let stamp = Stamp { at_ns, actor, incarnation, pid };
+        match &entry.what {
+            What::Event(kind) => self.note(&stamp, kind),
+            What::Ended { name, exit } => self.ended(&stamp, name, exit),
         }
     }
 
@@ -280,7 +320,7 @@ fn status_name(status: CallStatus) -> &'static str {
 /// A timeline being written by a thread of its own, so that no call waits for it.
 #[derive(Debug)]
 pub struct Timeline {
-    events: Sender<Event>,
+    events: Sender<Entry>,
     writer: JoinHandle<io::Result<()>>,
 }
 
@@ -299,7 +339,7 @@ impl Timeline {
     }
 
     /// Where to send the events.
-    pub fn events(&self) -> Sender<Event> {
+    pub fn events(&self) -> Sender<Entry> {
         self.events.clone()
     }
 
@@ -317,11 +357,11 @@ impl Timeline {
 const WRITE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Writes events as they come, a few milliseconds late.
-fn write_all<W: Write>(mut trace: Trace<W>, events: &Receiver<Event>) -> io::Result<()> {
+fn write_all<W: Write>(mut trace: Trace<W>, events: &Receiver<Entry>) -> io::Result<()> {
     loop {
         let over = loop {
             match events.try_recv() {
-                Ok(event) => trace.event(&event)?,
+                Ok(event) => trace.entry(&event)?,
                 Err(error) => break error == TryRecvError::Disconnected,
             }
         };

@@ -1,0 +1,119 @@
+//! Why a run on Ray could not be made.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ray::message::Message;
+use crate::state_dir::StateDirError;
+
+/// A run on Ray could not be completed.
+#[derive(Debug, thiserror::Error)]
+pub enum RayError {
+    /// There is no such interpreter.
+    #[error(
+        "--engine=ray: cannot start Python ({}): {source}; make an environment with Ray by \
+         `scripts/python-env.sh`, or name an interpreter that has it with --python or \
+         PERSISTENT_ACTOR_PYTHON",
+        python.display()
+    )]
+    NoPython {
+        /// What was tried.
+        python: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The interpreter lacks a package.
+    #[error(
+        "--engine=ray: {} has no package {package}; install it with `{}`, or name another \
+         interpreter with --python or PERSISTENT_ACTOR_PYTHON",
+        python.display(),
+        install(python, package)
+    )]
+    NoPackage {
+        /// The interpreter.
+        python: PathBuf,
+        /// What it lacks.
+        package: String,
+    },
+    /// There is no cluster at `--ray-address`.
+    #[error(
+        "--ray-address={address}: cannot join this cluster: {message}; expected the address of a \
+         cluster that runs on this machine, HOST:PORT or \"auto\""
+    )]
+    Connect {
+        /// What was asked for.
+        address: String,
+        /// What Ray said.
+        message: String,
+    },
+    /// Ray did not start, or an actor failed.
+    #[error("the run on Ray failed: {message}{log}")]
+    Failed {
+        /// What Python said.
+        message: String,
+        /// The end of the driver's log, on lines of its own.
+        log: String,
+    },
+    /// The driver is gone.
+    #[error("the run on Ray failed: its Python driver ended with {status}{log}")]
+    Died {
+        /// How.
+        status: String,
+        /// The end of its log, on lines of its own.
+        log: String,
+    },
+    /// The driver says nothing.
+    #[error("the run on Ray failed: nothing was heard of it for {after:?}{log}")]
+    Silent {
+        /// How long it was waited for.
+        after: Duration,
+        /// The end of its log, on lines of its own.
+        log: String,
+    },
+    /// The driver did something else than it was told to.
+    #[error("the run on Ray proves nothing: its driver was wrong: {problem}")]
+    Protocol {
+        /// What was wrong.
+        problem: String,
+    },
+    /// The temporary directory cannot be made.
+    #[error("cannot make a temporary directory for Ray in {}: {source}", root.display())]
+    Directory {
+        /// Where.
+        root: PathBuf,
+        /// Why.
+        source: StateDirError,
+    },
+    /// The system refused something.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+impl RayError {
+    /// Whether what was asked for cannot be done here; otherwise the run failed.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::NoPython { .. } | Self::NoPackage { .. } | Self::Connect { .. })
+    }
+
+    pub(crate) fn unexpected(message: &Message) -> Self {
+        let mut problem = format!("unexpected message {message:?}");
+        problem.truncate(problem.floor_char_boundary(200));
+        Self::Protocol { problem }
+    }
+}
+
+/// The command that installs a package for this interpreter.
+fn install(python: &std::path::Path, package: &str) -> String {
+    let what = match package {
+        "ray" => "'ray>=2.40'",
+        "persistent_actor" => "./python",
+        other => other,
+    };
+    format!("{} -m pip install {what}", python.display())
+}
