@@ -25,16 +25,20 @@ PACKAGES = {
 }
 
 
-def missing(system: str) -> str | None:
-    """The first package that the system needs and that cannot be imported."""
-    import importlib
+def missing(system: str) -> list[str]:
+    """The packages that the system needs and that are not there."""
+    from importlib.util import find_spec
 
-    for package in PACKAGES[system]:
-        try:
-            importlib.import_module(package)
-        except ModuleNotFoundError as error:
-            return package if error.name == package else None
-    return None
+    return [package for package in PACKAGES[system] if find_spec(package) is None]
+
+
+def check_address(address: str) -> None:
+    """Whether somebody listens there: Ray itself would try for minutes."""
+    import socket
+
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def connect(run: dict[str, Any]) -> None:
@@ -42,6 +46,7 @@ def connect(run: dict[str, Any]) -> None:
     import ray
 
     if run["address"] is not None:
+        check_address(run["address"])
         ray.init(address=run["address"], log_to_driver=False)
         return
     # A token of this cluster alone: Ray would make one in the home directory.
@@ -86,14 +91,15 @@ def execute(run: dict[str, Any], channel: Any) -> None:
 
 
 def end_with_the_benchmark(run: dict[str, Any], channel: Any, over: threading.Event) -> None:
-    """The benchmark is gone or wants no more: before the end of the run, nothing is waited for.
-    The processes of a private cluster end with this one."""
+    """The benchmark is gone or wants no more: before the end of the run, nothing is waited for."""
+    from orphans import end_all
+
     channel.wait_for_end()
     if not over.is_set():
         if run["address"] is None:
+            end_all()
             shutil.rmtree(run["temp_dir"], ignore_errors=True)
         os._exit(1)
-    over.set()
 
 
 def main() -> None:
@@ -104,9 +110,9 @@ def main() -> None:
     channel = Channel()
     sys.set_int_max_str_digits(0)
     run = channel.receive()
-    package = missing(run["system"])
-    if package is not None:
-        channel.fail("missing", package)
+    packages = missing(run["system"])
+    if packages:
+        channel.fail("missing", " ".join(packages))
         return
     import ray
 

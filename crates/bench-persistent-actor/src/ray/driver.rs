@@ -19,11 +19,12 @@ use crate::ray::{RayError, orphans};
 use crate::state_dir::StateDir;
 
 /// The driver's modules, and the one that is run.
-const MODULES: [(&str, &str); 8] = [
+const MODULES: [(&str, &str); 9] = [
     ("channel.py", include_str!("../../ray/channel.py")),
     ("driver.py", include_str!("../../ray/driver.py")),
     ("kills.py", include_str!("../../ray/kills.py")),
     ("members.py", include_str!("../../ray/members.py")),
+    ("orphans.py", include_str!("../../ray/orphans.py")),
     ("plain_actors.py", include_str!("../../ray/plain_actors.py")),
     ("prototype_actors.py", include_str!("../../ray/prototype_actors.py")),
     ("rounds.py", include_str!("../../ray/rounds.py")),
@@ -150,7 +151,7 @@ impl Driver {
     fn error(&self, reason: Reason, message: String) -> RayError {
         match (reason, &self.settings.address) {
             (Reason::Missing, _) => {
-                RayError::NoPackage { python: self.settings.python.clone(), package: message }
+                RayError::NoPackage { python: self.settings.python.clone(), packages: message }
             }
             (Reason::Connect, Some(address)) => {
                 RayError::Connect { address: address.clone(), message }

@@ -1,7 +1,7 @@
 //! Why a run on Ray could not be made.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::ray::message::Message;
@@ -12,9 +12,9 @@ use crate::state_dir::StateDirError;
 pub enum RayError {
     /// There is no such interpreter.
     #[error(
-        "--engine=ray: cannot start Python ({}): {source}; make an environment with Ray by \
-         `scripts/python-env.sh`, or name an interpreter that has it with --python or \
-         PERSISTENT_ACTOR_PYTHON",
+        "--engine=ray: cannot start Python ({}): {source}; in the project's directory, \
+         `scripts/python-env.sh` makes an environment with everything; --python or \
+         PERSISTENT_ACTOR_PYTHON names another interpreter",
         python.display()
     )]
     NoPython {
@@ -23,23 +23,25 @@ pub enum RayError {
         /// What the system said.
         source: io::Error,
     },
-    /// The interpreter lacks a package.
+    /// The interpreter lacks packages.
     #[error(
-        "--engine=ray: {} has no package {package}; install it with `{}`, or name another \
-         interpreter with --python or PERSISTENT_ACTOR_PYTHON",
+        "--engine=ray: {} lacks {packages}; in the project's directory, `{}` installs what is \
+         missing and `scripts/python-env.sh` makes an environment with everything; --python or \
+         PERSISTENT_ACTOR_PYTHON names another interpreter",
         python.display(),
-        install(python, package)
+        install(python, packages)
     )]
     NoPackage {
         /// The interpreter.
         python: PathBuf,
-        /// What it lacks.
-        package: String,
+        /// What it lacks, separated by spaces.
+        packages: String,
     },
     /// There is no cluster at `--ray-address`.
     #[error(
         "--ray-address={address}: cannot join this cluster: {message}; expected the address of a \
-         cluster that runs on this machine, HOST:PORT or \"auto\""
+         cluster that runs on this machine, HOST:PORT or \"auto\"; for one with token \
+         authentication, set RAY_AUTH_MODE=token"
     )]
     Connect {
         /// What was asked for.
@@ -108,12 +110,13 @@ impl RayError {
     }
 }
 
-/// The command that installs a package for this interpreter.
-fn install(python: &std::path::Path, package: &str) -> String {
-    let what = match package {
+/// The command that installs packages for this interpreter.
+fn install(python: &Path, packages: &str) -> String {
+    let sources = packages.split_whitespace().map(|package| match package {
         "ray" => "'ray>=2.40'",
         "persistent_actor" => "./python",
         other => other,
-    };
-    format!("{} -m pip install {what}", python.display())
+    });
+    let sources: Vec<&str> = sources.collect();
+    format!("{} -m pip install {}", python.display(), sources.join(" "))
 }

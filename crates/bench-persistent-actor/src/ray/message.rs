@@ -107,7 +107,7 @@ pub enum Message {
     Error {
         /// Which.
         reason: Reason,
-        /// For `missing`, the package; otherwise a text.
+        /// For `missing`, the packages, separated by spaces; otherwise a text.
         message: String,
     },
 }
@@ -116,7 +116,7 @@ pub enum Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
-    /// A package is missing.
+    /// Packages are missing.
     Missing,
     /// The cluster could not be started or joined.
     Connect,
