@@ -6,7 +6,7 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
     cat <<'HELP'
-Usage: bash run-benchmark.sh [--quick] [--output FILE] [ARGUMENT]...
+Usage: bash run-benchmark.sh [--quick] [--engine ENGINE] [--output FILE] [ARGUMENT]...
 
 Builds the benchmark and runs its grid: both systems (default, safe_actor), five delays, each
 plain, with --failure, with --large and with both; 40 runs, about 90 minutes. Each run appends
@@ -17,6 +17,9 @@ A sweep that was interrupted goes on where it stopped: runs that have a row in t
 skipped.
 
   --quick        a grid of under two minutes: delays 50, 20, 10, 5, 2 ms and 4 rounds
+  --engine ray   the grid on Ray, with the prototype's method as a third system: 60 runs, about
+                 two and a half hours (--quick: a quarter of an hour). In the file of a grid
+                 without it, the plots and the table put both engines side by side
   --output FILE  the CSV file (default: results/output-<date>.csv in the project's directory)
   --help         this text
   ARGUMENT       passed to every run, e.g. --durability=process or --num-actors=10; use a file
@@ -34,6 +37,7 @@ fail() {
 }
 
 delays=(1000 500 100 50 10)
+engine=local
 calls=380
 output=$root/results/output-$(date +%F).csv
 arguments=()
@@ -54,11 +58,22 @@ while (($# > 0)); do
             shift
             ;;
         --output=*) output=${1#--output=} ;;
+        --engine)
+            (($# >= 2)) || fail "--engine: expected local or ray"
+            engine=$2
+            shift
+            ;;
+        --engine=*) engine=${1#--engine=} ;;
         *) arguments+=("$1") ;;
     esac
     shift
 done
 [[ -n $output ]] || fail "--output: expected the name of a CSV file"
+case $engine in
+    local) systems=(default safe_actor) ;;
+    ray) systems=(default safe_actor prototype) ;;
+    *) fail "--engine=$engine: expected local or ray" ;;
+esac
 
 bench=${BENCH:-}
 if [[ -z $bench ]]; then
@@ -73,7 +88,7 @@ fi
 # One line per run: system, large, delay, failure, as in the CSV file.
 grid() {
     local system delay variant
-    for system in default safe_actor; do
+    for system in "${systems[@]}"; do
         for delay in "${delays[@]}"; do
             for variant in 'False False' 'False True' 'True False' 'True True'; do
                 printf '%s %s %s %s\n' "$system" "${variant% *}" "$delay" "${variant#* }"
@@ -82,11 +97,12 @@ grid() {
     done
 }
 
-# Whether the CSV file has a row of this run.
+# Whether the CSV file has a row of this run; without a column "engine", all rows are local.
 is_done() {
-    [[ -f $output ]] && awk -F, -v run="$1,$2,$3,$4" '
+    [[ -f $output ]] && awk -F, -v run="$1,$2,$3,$4,$engine" '
         { sub(/\r$/, "") }
-        $1 "," $2 "," $3 "," $5 == run { found = 1 }
+        NR == 1 { for (i = 1; i <= NF; i++) if ($i == "engine") column = i }
+        $1 "," $2 "," $3 "," $5 "," (column ? $column : "local") == run { found = 1 }
         END { exit !found }' "$output"
 }
 
@@ -96,6 +112,10 @@ estimate() {
     local large=$1 delay=$2
     local ms=$((calls * delay + 300))
     if [[ $large == True ]]; then ms=$((ms + 2000 + calls * 10)); fi
+    if [[ $engine == ray ]]; then
+        ms=$((ms + 12000))
+        if [[ $large == True ]]; then ms=$((ms + calls * 40)); fi
+    fi
     printf '%s' "$ms"
 }
 
@@ -135,7 +155,9 @@ for run in ${todo[@]+"${todo[@]}"}; do
     read -r system large delay failure <<<"$run"
     flags=(--delay-ms="$delay" --output="$output")
     text="$system, delay $delay ms"
+    if [[ $engine != local ]]; then flags+=(--engine="$engine") text="$system on $engine, delay $delay ms"; fi
     if [[ $system == safe_actor ]]; then flags+=(--safe-state); fi
+    if [[ $system == prototype ]]; then flags+=(--prototype); fi
     if [[ $large == True ]]; then flags+=(--large) text+=", large"; fi
     if [[ $failure == True ]]; then flags+=(--failure) text+=", failure"; fi
     number=$((number + 1))

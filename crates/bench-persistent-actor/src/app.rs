@@ -92,6 +92,9 @@ pub fn main() -> ExitCode {
         },
         Some(Command::Plot(args)) => plot::draw_all(args).map(|()| 0).map_err(AppError::from),
         Some(Command::Table(args)) => plot::print_table(args).map(|()| 0).map_err(AppError::from),
+        Some(Command::Engines(args)) => {
+            plot::print_engines(args).map(|()| 0).map_err(AppError::from)
+        }
         Some(Command::Floors(args)) => floors::main(args).map(|()| 0).map_err(AppError::from),
         Some(Command::Echo) => floors::echo().map(|()| 0).map_err(AppError::from),
     };

@@ -80,6 +80,8 @@ pub enum Command {
     Plot(PlotArgs),
     /// Print the run time relative to safe_actor without failure, per delay.
     Table(TableArgs),
+    /// Print engines and systems side by side: time per call, recovery, memory, lost and doubled.
+    Engines(EnginesArgs),
     /// Measure what the machine allows side by side with what a call costs.
     Floors(FloorsArgs),
     /// Answer what comes in on standard input, a socket; the other side of a floor.
@@ -357,6 +359,14 @@ pub struct PlotArgs {
 #[derive(Debug, Args)]
 pub struct TableArgs {
     /// A CSV file with at least the columns system, large, delay_ms, duration, failure.
+    #[arg(value_name = "CSV")]
+    pub csv: PathBuf,
+}
+
+/// The flags of `engines`.
+#[derive(Debug, Args)]
+pub struct EnginesArgs {
+    /// A CSV file that this program has written.
     #[arg(value_name = "CSV")]
     pub csv: PathBuf,
 }

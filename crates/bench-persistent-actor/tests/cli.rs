@@ -10,9 +10,14 @@ use common::{Bench, assert_expected, stderr, stdout};
 fn the_help_is_as_expected() {
     let bench = Bench::new();
     let mut text = String::new();
-    for args in
-        [&["--help"][..], &["-h"], &["plot", "--help"], &["table", "--help"], &["floors", "--help"]]
-    {
+    for args in [
+        &["--help"][..],
+        &["-h"],
+        &["plot", "--help"],
+        &["table", "--help"],
+        &["engines", "--help"],
+        &["floors", "--help"],
+    ] {
         let output = bench.run(args);
         assert!(output.status.success());
         text += &format!("$ bench-persistent-actor {}\n{}\n", args.join(" "), stdout(&output));
@@ -99,6 +104,7 @@ const BAD_INPUT: &[&[&str]] = &[
     &["plot", "binary.csv"],
     &["plot", "default.csv"],
     &["table", "wrong.csv"],
+    &["engines", "default.csv"],
     &["floors", "--repeats=0"],
 ];
 

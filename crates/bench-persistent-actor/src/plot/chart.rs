@@ -1,15 +1,19 @@
 //! The figure: task duration against relative run time, both logarithmic.
 
-use crate::plot::data::Series;
+use crate::plot::data::{BASELINE, LOCAL, Series};
 use crate::plot::scale::{LogScale, label, range, ticks};
 use crate::plot::svg::{Anchor, Font, Svg};
 use crate::plot::table;
 
 const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 460.0;
+/// The height of a figure whose legend has no rows.
+const HEIGHT: f64 = 414.0;
 const LEFT: f64 = 74.0;
 const RIGHT: f64 = 24.0;
-const TOP: f64 = 118.0;
+/// Where the first row of the legend lies; the picture begins below the last.
+const LEGEND: f64 = 72.0;
+const LEGEND_ROW: f64 = 23.0;
+const LEGEND_COLUMNS: usize = 2;
 const BOTTOM: f64 = 58.0;
 
 const INK: &str = "#222222";
@@ -38,15 +42,24 @@ enum Marker {
     Square,
     Diamond,
     Triangle,
+    OpenTriangle,
+    Cross,
+    OpenSquare,
+    SmallDisc,
+    LargeRing,
 }
 
-const STYLES: [Style; 6] = [
+const STYLES: [Style; 10] = [
     Style { colour: "#0072B2", dashes: "", marker: Marker::Disc },
     Style { colour: "#56B4E9", dashes: "7 4", marker: Marker::Ring },
     Style { colour: "#D55E00", dashes: "", marker: Marker::Square },
     Style { colour: "#E69F00", dashes: "7 4", marker: Marker::Diamond },
     Style { colour: "#009E73", dashes: "", marker: Marker::Triangle },
-    Style { colour: "#CC79A7", dashes: "2 3", marker: Marker::Ring },
+    Style { colour: "#009E73", dashes: "7 4", marker: Marker::OpenTriangle },
+    Style { colour: "#CC79A7", dashes: "", marker: Marker::Cross },
+    Style { colour: "#CC79A7", dashes: "7 4", marker: Marker::OpenSquare },
+    Style { colour: "#222222", dashes: "", marker: Marker::SmallDisc },
+    Style { colour: "#222222", dashes: "7 4", marker: Marker::LargeRing },
 ];
 
 fn font(size: f64, weight: u32, colour: &'static str, anchor: Anchor) -> Font {
@@ -59,11 +72,12 @@ pub fn relative_times(series: &[Series], large: bool, subtitle: &str) -> String 
     let values = series.iter().flat_map(|s| s.points.iter().map(|point| point.relative));
     let y_range = range(values, 1.06, LEAST_RANGE);
     let x_range = range(delays.iter().copied(), 1.25, (f64::INFINITY, 0.0));
+    let frame = Frame::below_legend_of(series.len());
     let x = LogScale::new(x_range, (LEFT, WIDTH - RIGHT));
-    let y = LogScale::new(y_range, (HEIGHT - BOTTOM, TOP));
-    let mut svg = Svg::new(WIDTH, HEIGHT);
-    title(&mut svg, large, subtitle);
-    axes(&mut svg, &x, &y, &x_ticks(&delays, x_range), &ticks(y_range.0, y_range.1));
+    let y = LogScale::new(y_range, (frame.bottom(), frame.top));
+    let mut svg = Svg::new(WIDTH, frame.height);
+    title(&mut svg, large, subtitle, &baseline(series));
+    axes(&mut svg, frame, &x, &y, &x_ticks(&delays, x_range), &ticks(y_range.0, y_range.1));
     // The first have the smallest markers and come on top.
     let styled: Vec<_> = series.iter().zip(STYLES.iter().cycle()).collect();
     for (series, style) in styled.into_iter().rev() {
@@ -71,6 +85,35 @@ pub fn relative_times(series: &[Series], large: bool, subtitle: &str) -> String 
     }
     legend(&mut svg, series);
     svg.finish()
+}
+
+/// Where the picture lies in the figure.
+#[derive(Clone, Copy)]
+struct Frame {
+    top: f64,
+    height: f64,
+}
+
+impl Frame {
+    fn below_legend_of(series: usize) -> Self {
+        let legend = LEGEND_ROW * legend_rows(series) as f64;
+        Self { top: LEGEND + legend, height: HEIGHT + legend }
+    }
+
+    fn bottom(self) -> f64 {
+        self.height - BOTTOM
+    }
+}
+
+fn legend_rows(series: usize) -> usize {
+    series.div_ceil(LEGEND_COLUMNS).max(2)
+}
+
+/// The name of that to which all is related.
+fn baseline(series: &[Series]) -> String {
+    let baselines = series.iter().filter(|series| series.system == BASELINE && !series.failure);
+    let engine = baselines.min_by_key(|series| series.engine != LOCAL);
+    format!("{BASELINE}{}", engine.map_or_else(String::new, |series| table::on(&series.engine)))
 }
 
 fn delays(series: &[Series]) -> Vec<f64> {
@@ -85,23 +128,23 @@ fn x_ticks(delays: &[f64], (low, high): (f64, f64)) -> Vec<f64> {
     if delays.len() <= MAX_DELAY_TICKS { delays.to_vec() } else { ticks(low, high) }
 }
 
-fn title(svg: &mut Svg, large: bool, subtitle: &str) {
+fn title(svg: &mut Svg, large: bool, subtitle: &str, baseline: &str) {
     let size = if large { "Large actor state" } else { "Small actor state" };
     svg.text((LEFT, 30.0), font(18.0, 500, INK, Anchor::Start), 0.0, size);
-    let what = "Run time relative to safe_actor without failure";
+    let what = format!("Run time relative to {baseline} without failure");
     let what = match subtitle {
-        "" => what.to_owned(),
+        "" => what,
         subtitle => format!("{what} · {subtitle}"),
     };
     svg.text((LEFT, 50.0), font(13.0, 400, FAINT, Anchor::Start), 0.0, &what);
 }
 
-fn axes(svg: &mut Svg, x: &LogScale, y: &LogScale, x_ticks: &[f64], y_ticks: &[f64]) {
-    let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
+fn axes(svg: &mut Svg, frame: Frame, x: &LogScale, y: &LogScale, x_ticks: &[f64], y_ticks: &[f64]) {
+    let (top, bottom, right) = (frame.top, frame.bottom(), WIDTH - RIGHT);
     let grid = format!(r#"stroke="{GRID}" stroke-width="1""#);
     for &tick in x_ticks.iter().filter(|tick| x.contains(**tick)) {
         let at = x.position(tick);
-        svg.line((at, TOP), (at, bottom), &grid);
+        svg.line((at, top), (at, bottom), &grid);
         svg.text((at, bottom + 20.0), font(13.0, 400, INK, Anchor::Middle), 0.0, &label(tick));
     }
     for &tick in y_ticks.iter().filter(|tick| y.contains(**tick)) {
@@ -114,10 +157,10 @@ fn axes(svg: &mut Svg, x: &LogScale, y: &LogScale, x_ticks: &[f64], y_ticks: &[f
     svg.line((LEFT, one), (right, one), &dotted);
     let frame = format!(r#"stroke="{INK}" stroke-width="1""#);
     svg.line((LEFT, bottom), (right, bottom), &frame);
-    svg.line((LEFT, TOP), (LEFT, bottom), &frame);
+    svg.line((LEFT, top), (LEFT, bottom), &frame);
     let names = font(14.0, 400, INK, Anchor::Middle);
-    svg.text(((LEFT + right) / 2.0, HEIGHT - 14.0), names, 0.0, "Task duration (ms)");
-    svg.text((22.0, (TOP + bottom) / 2.0), names, -90.0, "Relative run time");
+    svg.text(((LEFT + right) / 2.0, bottom + BOTTOM - 14.0), names, 0.0, "Task duration (ms)");
+    svg.text((22.0, (top + bottom) / 2.0), names, -90.0, "Relative run time");
 }
 
 fn draw_series(svg: &mut Svg, series: &Series, style: &Style, x: &LogScale, y: &LogScale) {
@@ -155,15 +198,26 @@ fn marker(svg: &mut Svg, (x, y): (f64, f64), style: &Style) {
             polygon(&[(0.0, -11.0), (11.0, 0.0), (0.0, 11.0), (-11.0, 0.0)], &outlined)
         }
         Marker::Triangle => polygon(&[(0.0, -6.2), (5.8, 4.4), (-5.8, 4.4)], &filled),
+        Marker::OpenTriangle => polygon(&[(0.0, -12.0), (11.0, 8.0), (-11.0, 8.0)], &outlined),
+        Marker::Cross => {
+            format!(r#"<path d="M{:.2},{:.2}l10,10m0,-10l-10,10" {outlined}/>"#, x - 5.0, y - 5.0)
+        }
+        Marker::OpenSquare => {
+            polygon(&[(-9.0, -9.0), (9.0, -9.0), (9.0, 9.0), (-9.0, 9.0)], &outlined)
+        }
+        Marker::SmallDisc => format!(r#"<circle cx="{x:.2}" cy="{y:.2}" r="3.2" {filled}/>"#),
+        Marker::LargeRing => format!(r#"<circle cx="{x:.2}" cy="{y:.2}" r="9.5" {outlined}/>"#),
     };
     svg.element(&shape);
 }
 
 /// Two columns above the picture, where no line can run through it.
 fn legend(svg: &mut Svg, series: &[Series]) {
+    let rows = legend_rows(series.len());
+    let width = (WIDTH - RIGHT - LEFT) / LEGEND_COLUMNS as f64;
     for (index, (series, style)) in series.iter().zip(STYLES.iter().cycle()).enumerate() {
-        let x = LEFT + 250.0 * (index / 2) as f64;
-        let y = 72.0 + 23.0 * (index % 2) as f64;
+        let x = LEFT + width * (index / rows) as f64;
+        let y = LEGEND + LEGEND_ROW * (index % rows) as f64;
         svg.polyline(&[(x, y), (x + 36.0, y)], &stroke(style));
         marker(svg, (x + 18.0, y), style);
         let at = (x + 45.0, y + 4.5);
@@ -180,6 +234,7 @@ mod tests {
         let delays = [10.0, 50.0, 100.0, 500.0, 1000.0];
         let point = |(&relative, delay_ms)| Point { delay_ms, duration_s: 1.0, relative };
         Series {
+            engine: LOCAL.to_owned(),
             system: system.to_owned(),
             failure,
             wrong: None,

@@ -24,10 +24,12 @@ pub enum DataError {
     #[error("not a CSV file: {0}")]
     Csv(#[source] csv::Error),
     /// A column is missing.
-    #[error("there is no column {name:?}; expected at least the columns {}", NEEDED.join(","))]
+    #[error("there is no column {name:?}; expected at least the columns {}", needed.join(","))]
     NoColumn {
         /// The missing one.
         name: &'static str,
+        /// All that are needed.
+        needed: &'static [&'static str],
     },
     /// A value cannot be used.
     #[error("line {line}: {column} is {value:?}; expected {expected}")]
@@ -49,6 +51,8 @@ pub enum DataError {
 /// One row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
+    /// `local`, `ray`, or whatever else is compared; `local` where the file does not say.
+    pub engine: String,
     /// `default`, `safe_actor`, or whatever else is compared.
     pub system: String,
     /// Whether the state is large.
@@ -85,6 +89,7 @@ pub fn read(path: &Path) -> Result<Vec<Run>, DataError> {
 struct Columns {
     needed: [usize; NEEDED.len()],
     verified: Option<usize>,
+    engine: Option<usize>,
     constant: Vec<Option<usize>>,
 }
 
@@ -93,10 +98,10 @@ impl Columns {
         let find = |name: &str| header.iter().position(|column| column == name);
         let mut needed = [0; NEEDED.len()];
         for (index, name) in needed.iter_mut().zip(NEEDED) {
-            *index = find(name).ok_or(DataError::NoColumn { name })?;
+            *index = find(name).ok_or(DataError::NoColumn { name, needed: &NEEDED })?;
         }
         let constant = CONSTANT.map(find).to_vec();
-        Ok(Self { needed, verified: find("verified"), constant })
+        Ok(Self { needed, verified: find("verified"), engine: find("engine"), constant })
     }
 
     fn run(&self, record: &StringRecord) -> Result<Run, DataError> {
@@ -113,7 +118,9 @@ impl Columns {
             let number = value(column).parse().ok();
             number.filter(|&n| accepted(n)).ok_or_else(|| wrong(column, expected))
         };
+        let engine = self.engine.and_then(|column| record.get(column));
         Ok(Run {
+            engine: engine.filter(|engine| !engine.is_empty()).unwrap_or(LOCAL).to_owned(),
             system: value(0).to_owned(),
             large: boolean(1)?,
             delay_ms: number(2, "milliseconds, 0 or more", |n| n.is_finite() && n >= 0.0)?,
@@ -141,6 +148,8 @@ fn parse_bool(text: &str) -> Option<bool> {
 /// What is drawn as one line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
+    /// The engine.
+    pub engine: String,
     /// The system.
     pub system: String,
     /// Whether actors were killed.
@@ -162,10 +171,11 @@ pub struct Point {
     pub relative: f64,
 }
 
-/// The key of a group of runs: large, then (system, failure).
-type Group = (bool, (String, bool));
+/// The key of a group of runs: large, then (engine, system, failure).
+type Group = (bool, (String, String, bool));
 
-/// Runs related to the baseline: `safe_actor` without failure, same size, same delay.
+/// Runs related to the baseline: `safe_actor` without failure, same size, same delay; of the local
+/// engine, if the file has such runs.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
     series: BTreeMap<Group, Series>,
@@ -176,13 +186,19 @@ pub struct Comparison {
 /// The system to which all times are related.
 pub const BASELINE: &str = "safe_actor";
 
+/// The engine to which all times are related, if it is there.
+pub const LOCAL: &str = "local";
+
 impl Comparison {
     /// Relates the median of each configuration's runs to the baseline.
     ///
     /// # Errors
     /// [`DataError::NoBaseline`]
     pub fn of(runs: &[Run]) -> Result<Self, DataError> {
-        let baseline = |large, delay_ms| median_of(runs, large, BASELINE, false, delay_ms);
+        let engine = baseline_engine(runs);
+        let baseline = |large, delay_ms| {
+            median_of(runs, (large, (engine.to_owned(), BASELINE.to_owned(), false)), delay_ms)
+        };
         let mut comparison = Self::default();
         for run in runs {
             let Some(base) = baseline(run.large, run.delay_ms) else {
@@ -202,8 +218,8 @@ impl Comparison {
     }
 
     fn add(&mut self, runs: &[Run], run: &Run, base: f64) {
-        let key = (run.large, (run.system.clone(), run.failure));
-        let series = self.series.entry(key).or_insert_with(|| Series {
+        let series = self.series.entry(run.group()).or_insert_with(|| Series {
+            engine: run.engine.clone(),
             system: run.system.clone(),
             failure: run.failure,
             wrong: None,
@@ -215,7 +231,7 @@ impl Comparison {
         if series.points.iter().any(|point| point.delay_ms == run.delay_ms) {
             return;
         }
-        let median = median_of(runs, run.large, &run.system, run.failure, run.delay_ms);
+        let median = median_of(runs, run.group(), run.delay_ms);
         let duration_s = median.unwrap_or(run.duration_s);
         let relative = duration_s / base;
         series.points.push(Point { delay_ms: run.delay_ms, duration_s, relative });
@@ -231,7 +247,8 @@ impl Comparison {
     fn note_variations(&mut self, runs: &[Run]) {
         for (index, name) in CONSTANT.iter().enumerate() {
             let varies = runs.iter().any(|run| {
-                let same = |other: &&Run| other.system == run.system;
+                let same =
+                    |other: &&Run| (&other.engine, &other.system) == (&run.engine, &run.system);
                 runs.iter().filter(same).any(|other| other.constants[index] != run.constants[index])
             });
             if varies {
@@ -240,20 +257,32 @@ impl Comparison {
         }
     }
 
-    /// The series of one size: each system without and with failure.
+    /// The series of one size: each engine's systems without and with failure.
     pub fn series(&self, large: bool) -> Vec<Series> {
         let of_size = self.series.iter().filter(|((is_large, _), _)| *is_large == large);
         of_size.map(|(_, series)| series.clone()).collect()
     }
 }
 
-fn median_of(runs: &[Run], large: bool, system: &str, failure: bool, delay_ms: f64) -> Option<f64> {
-    let group = runs.iter().filter(|run| {
-        run.large == large
-            && run.system == system
-            && run.failure == failure
-            && run.delay_ms == delay_ms
-    });
+impl Run {
+    fn group(&self) -> Group {
+        (self.large, (self.engine.clone(), self.system.clone(), self.failure))
+    }
+}
+
+/// The local engine if it has a baseline, else the first that has.
+fn baseline_engine(runs: &[Run]) -> &str {
+    let mut engines: Vec<&str> = runs
+        .iter()
+        .filter(|run| run.system == BASELINE && !run.failure)
+        .map(|run| &*run.engine)
+        .collect();
+    engines.sort_by_key(|engine| *engine != LOCAL);
+    engines.first().copied().unwrap_or(LOCAL)
+}
+
+fn median_of(runs: &[Run], group: Group, delay_ms: f64) -> Option<f64> {
+    let group = runs.iter().filter(|run| run.delay_ms == delay_ms && run.group() == group);
     median(group.map(|run| run.duration_s).collect())
 }
 
@@ -297,6 +326,20 @@ default,True,10,11.9,False
         let comparison = Comparison::of(&runs(content).unwrap()).unwrap();
         let wrong: Vec<_> = comparison.series(false).iter().map(|s| s.wrong).collect();
         assert_eq!(wrong, [Some(true), Some(false)]);
+    }
+
+    #[test]
+    fn runs_on_ray_are_related_to_the_local_engine_if_it_is_there() {
+        let header = "system,large,delay_ms,duration,failure,engine\n";
+        let ray = "safe_actor,False,10,6.0,False,ray\nprototype,False,10,9.0,False,ray\n";
+        let both = format!("{header}{ray}safe_actor,False,10,3.0,False,local\n");
+        let relative = |content: &str| {
+            let series = Comparison::of(&runs(content).unwrap()).unwrap().series(false);
+            series.iter().map(|s| (s.engine.clone(), s.points[0].relative)).collect::<Vec<_>>()
+        };
+        let of = |engine: &str, relative| (engine.to_owned(), relative);
+        assert_eq!(relative(&both), [of("local", 1.0), of("ray", 3.0), of("ray", 2.0)]);
+        assert_eq!(relative(&format!("{header}{ray}")), [of("ray", 1.5), of("ray", 1.0)]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod chart;
 pub mod data;
+pub mod engines;
 pub mod png;
 pub mod scale;
 pub mod svg;
@@ -14,7 +15,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{PlotArgs, TableArgs};
+use crate::cli::{EnginesArgs, PlotArgs, TableArgs};
 use crate::notes;
 use crate::plot::data::{Comparison, DataError};
 
@@ -93,13 +94,25 @@ fn write(path: &Path, content: &[u8]) -> Result<(), PlotError> {
     fs::write(path, content).map_err(|source| PlotError::Write { path: path.to_owned(), source })
 }
 
+/// Prints engines and systems side by side.
+///
+/// # Errors
+/// See [`PlotError`].
+pub fn print_engines(args: &EnginesArgs) -> Result<(), PlotError> {
+    let wrap = |source| PlotError::Data { path: args.csv.clone(), source };
+    print(&engines::render(&engines::read(&args.csv).map_err(wrap)?))
+}
+
 /// Prints the table of relative run times.
 ///
 /// # Errors
 /// See [`PlotError`].
 pub fn print_table(args: &TableArgs) -> Result<(), PlotError> {
+    print(&table::render(&read(&args.csv)?))
+}
+
+fn print(text: &str) -> Result<(), PlotError> {
     use std::io::Write;
-    let text = table::render(&read(&args.csv)?);
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(PlotError::Stdout(error)),
         _ => Ok(()),

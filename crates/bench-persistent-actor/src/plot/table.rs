@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::plot::data::{BASELINE, Comparison, Series};
+use crate::plot::data::{BASELINE, Comparison, LOCAL, Series};
 
 /// One table for each size: a row per delay, a column per system with and without failure.
 pub fn render(comparison: &Comparison) -> String {
@@ -27,7 +27,16 @@ pub fn render(comparison: &Comparison) -> String {
 pub fn name(series: &Series) -> String {
     let failure = if series.failure { ", failure" } else { "" };
     let wrong = if series.wrong == Some(true) { " (wrong state)" } else { "" };
-    format!("{}{failure}{wrong}", series.system)
+    format!("{}{}{failure}{wrong}", series.system, on(&series.engine))
+}
+
+/// What follows a system's name to tell its engine; nothing for the local one.
+pub fn on(engine: &str) -> String {
+    match engine {
+        LOCAL => String::new(),
+        "ray" => " on Ray".to_owned(),
+        other => format!(" on {other}"),
+    }
 }
 
 fn rows(series: &[Series]) -> Vec<String> {
@@ -46,7 +55,9 @@ fn rows(series: &[Series]) -> Vec<String> {
 
 fn line(series: &[Series], delay_ms: f64) -> Vec<String> {
     let at = |series: &Series| series.points.iter().find(|p| p.delay_ms == delay_ms).copied();
-    let baseline = series.iter().find(|series| series.system == BASELINE && !series.failure);
+    let baselines = series.iter().filter(|series| series.system == BASELINE && !series.failure);
+    // The local engine comes first if it is there.
+    let baseline = baselines.min_by_key(|series| series.engine != LOCAL);
     let base = baseline.and_then(at).map_or_else(String::new, |p| format!("{:.3}", p.duration_s));
     let mut line = vec![delay_ms.to_string(), base];
     line.extend(series.iter().map(|series| {
