@@ -17,12 +17,15 @@ use crate::cli::{Cli, Command, RunArgs, Workload};
 use crate::export::csv::CsvError;
 use crate::export::json;
 use crate::export::timeline::Timeline;
+use crate::machine_load::LoadWatch;
 use crate::measurement::Measurement;
 use crate::notes::{self, Notes};
 use crate::ray::RayError;
 use crate::recorder::Recorder;
+use crate::repeat::Repeated;
 use crate::scenario::{self, Engine, Outputs, Scenario, System, UsageError};
 use crate::state_dir::StateDir;
+use crate::warnings::Warning;
 use crate::workload::RunError;
 use crate::{floors, output, plot, processor, signals, workload};
 
@@ -54,7 +57,7 @@ enum AppError {
     #[error("cannot {0}: {1}")]
     System(&'static str, #[source] io::Error),
     /// Told to stop by a signal; everything is cleaned up.
-    #[error("stopped by a signal; nothing was written to --output{}", if *resumable {
+    #[error("stopped by a signal; nothing of the run under way was written to --output{}", if *resumable {
         "; the same command with --resume goes on from here"
     } else {
         ""
@@ -141,7 +144,7 @@ fn run_chaos(seed: u64, args: &RunArgs) -> Result<u8, AppError> {
     Ok(if found.exact { 0 } else { FAILED })
 }
 
-/// Runs the benchmark once.
+/// Runs the benchmark, once or several times.
 fn run(args: &RunArgs) -> Result<u8, AppError> {
     if args.end_with_parent {
         let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
@@ -149,8 +152,8 @@ fn run(args: &RunArgs) -> Result<u8, AppError> {
     }
     let scenario = scenario::scenario(args)?;
     let mut outputs = scenario::outputs(args)?;
-    let state_dir = scenario::state_dir(args, &scenario)?;
-    let notes = Notes::new(scenario.num_calls(), "calls", outputs.quiet);
+    let mut state_dir = scenario::state_dir(args, &scenario)?;
+    let notes = Notes::new(scenario.num_calls() * args.repeat, "calls", outputs.quiet);
     warn(&scenario, args, &state_dir, &notes);
     if scenario.engine == Engine::Local
         && scenario.workload == Workload::Chain
@@ -159,19 +162,50 @@ fn run(args: &RunArgs) -> Result<u8, AppError> {
     {
         notes.note(&format!("warning: cannot stay on one processor: {error}"));
     }
-    let timeline = begin_timeline(&mut outputs)?;
+    let watch = LoadWatch::begin();
+    let mut runs = Vec::new();
+    for number in 1..=args.repeat {
+        if number > 1 {
+            // The old directory is removed first.
+            drop(state_dir);
+            state_dir = scenario::temporary_state_dir()?;
+        }
+        let run = run_once(&scenario, args, &state_dir, &mut outputs, &notes)?;
+        if let (Some(csv), Some(path)) = (&outputs.csv, &args.output) {
+            csv.append(&run).map_err(|source| AppError::Csv { path: path.clone(), source })?;
+        }
+        if args.repeat > 1 {
+            notes.note(&format!("run {number} of {}: {:.3} s", args.repeat, run.duration_s));
+        }
+        runs.push(run);
+    }
+    notes.end();
+    drop(state_dir);
+    report(&Repeated::new(runs, watch.end()), outputs)
+}
+
+/// One run on fresh actors.
+fn run_once(
+    scenario: &Scenario,
+    args: &RunArgs,
+    state_dir: &StateDir,
+    outputs: &mut Outputs,
+    notes: &Notes,
+) -> Result<Measurement, AppError> {
+    let timeline = begin_timeline(outputs)?;
     let recorder = Recorder::new(timeline.as_ref().map(Timeline::events));
     let measured = until_stopped(state_dir.is_kept(), async {
-        workload::run(&scenario, &state_dir, &recorder, &notes).await.map_err(AppError::from)
+        workload::run(scenario, state_dir, &recorder, notes).await.map_err(AppError::from)
     });
-    notes.end();
+    if measured.is_err() {
+        notes.end();
+    }
     recorder.close();
     let measurement = measured?;
     if let (Some(timeline), Some(path)) = (timeline, &args.timeline) {
         timeline.end().map_err(|source| AppError::Write { path: path.clone(), source })?;
     }
-    report(&measurement, outputs, args)?;
-    Ok(if output::is_as_promised(&measurement) { 0 } else { FAILED })
+    Ok(measurement)
 }
 
 /// Says what may surprise.
@@ -223,16 +257,27 @@ fn until_stopped<T>(
     })
 }
 
-/// Writes and prints what was measured.
-fn report(measurement: &Measurement, outputs: Outputs, args: &RunArgs) -> Result<(), AppError> {
-    if let (Some(csv), Some(path)) = (&outputs.csv, &args.output) {
-        csv.append(measurement).map_err(|source| AppError::Csv { path: path.clone(), source })?;
-    }
+/// Writes and prints what was measured; the exit code.
+fn report(found: &Repeated, outputs: Outputs) -> Result<u8, AppError> {
     if let Some(file) = outputs.json {
         let path = file.path().to_owned();
-        json::write(file, measurement).map_err(|source| AppError::Write { path, source })?;
+        let written = match &found.runs[..] {
+            [run] => json::write(file, run),
+            _ => json::write(file, found),
+        };
+        written.map_err(|source| AppError::Write { path, source })?;
     }
-    printed(output::print(&mut io::stdout().lock(), measurement, outputs.quiet))
+    let mut out = io::stdout().lock();
+    printed(match &found.runs[..] {
+        [run] => output::print(&mut out, run, outputs.quiet),
+        _ => output::print_repeated(&mut out, found, outputs.quiet),
+    })?;
+    if !outputs.quiet {
+        // A debug build was told of at the beginning.
+        let told = found.warnings.iter().filter(|warning| **warning != Warning::DebugBuild);
+        told.for_each(|warning| notes::print(&format!("warning: {warning}")));
+    }
+    Ok(if found.runs.iter().all(output::is_as_promised) { 0 } else { FAILED })
 }
 
 /// Somebody who stops reading our output is no failure.

@@ -19,11 +19,14 @@ pub const MAX_IN_FLIGHT: u64 = 1000;
 /// The most rounds of one run.
 pub const MAX_ROUNDS: u64 = 1_000_000;
 
+/// The most runs of one workload.
+pub const MAX_REPEAT: u64 = 10_000;
+
 /// The most faults of one kind in a chaos run.
 pub const MAX_FAULTS: u64 = 10_000_000;
 
 /// What a chaos run decides for itself.
-const NOT_WITH_CHAOS: [&str; 18] = [
+const NOT_WITH_CHAOS: [&str; 19] = [
     "all_processors",
     "delay_ms",
     "failure",
@@ -32,6 +35,7 @@ const NOT_WITH_CHAOS: [&str; 18] = [
     "num_rounds",
     "output",
     "timeline",
+    "repeat",
     "resume",
     "seed",
     "kill_busy",
@@ -175,6 +179,18 @@ pub struct RunArgs {
         help_heading = "Further options"
     )]
     pub in_flight: u64,
+
+    /// Number of runs, each with fresh actors and fresh states; a CSV row for each, and median,
+    /// spread and confidence interval of all.
+    #[arg(
+        long,
+        value_name = "RUNS",
+        default_value = "1",
+        allow_negative_numbers = true,
+        value_parser = repeat,
+        help_heading = "Further options"
+    )]
+    pub repeat: u64,
 
     /// Let the actors spread over all processors, as --workload=parallel always does; otherwise
     /// all stay on one, since only one works at a time [default: false].
@@ -385,6 +401,10 @@ pub struct FloorsArgs {
     /// A directory on the disk to be measured [default: the temporary directory].
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+fn repeat(text: &str) -> Result<u64, String> {
+    whole(text, "runs", 1, MAX_REPEAT)
 }
 
 fn milliseconds(text: &str) -> Result<u64, String> {

@@ -3,8 +3,9 @@
 //! The modules are a pipeline: [`cli`] (what was typed) → [`scenario`] (what is meant) →
 //! [`workload`] (runs it on the actors of [`actors`], killed by [`faults`], judged by [`chain`] or
 //! [`parallel`] and [`verification`]) → [`measurement`] (what was found) → [`export`], [`output`],
-//! [`plot`]. [`chaos`] kills everything and compares with the right answer; [`floors`] measures
-//! what the machine allows; [`ray`] runs the same workload on Ray.
+//! [`plot`]; several runs are put together by [`repeat`]. [`chaos`] kills everything and compares
+//! with the right answer; [`floors`] measures what the machine allows; [`ray`] runs the same
+//! workload on Ray.
 
 pub mod actors;
 pub mod app;
@@ -14,6 +15,7 @@ pub mod cli;
 pub mod export;
 pub mod faults;
 pub mod floors;
+pub mod machine_load;
 pub mod measurement;
 pub mod member;
 pub mod memory;
@@ -25,12 +27,15 @@ pub mod processor;
 pub mod progress;
 pub mod ray;
 pub mod recorder;
+pub mod repeat;
 pub mod resume;
 pub mod run_file;
 pub mod scenario;
 pub mod signals;
 pub mod start;
 pub mod state_dir;
+pub mod statistics;
 pub mod timer;
 pub mod verification;
+pub mod warnings;
 pub mod workload;

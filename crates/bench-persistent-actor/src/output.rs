@@ -4,7 +4,9 @@ use std::io::{self, Write};
 
 use crate::cli::Workload;
 use crate::measurement::Measurement;
+use crate::repeat::Repeated;
 use crate::scenario::System;
+use crate::statistics::Summary;
 
 /// Prints the final states, the duration and, unless `quiet`, the summary.
 ///
@@ -17,6 +19,80 @@ pub fn print(out: &mut impl Write, m: &Measurement, quiet: bool) -> io::Result<(
         write!(out, "{}", summary(m))?;
     }
     out.flush()
+}
+
+/// The same for several runs: the final states once if all runs agree, the median duration, and
+/// what the runs say together.
+///
+/// # Errors
+/// What the system said.
+pub fn print_repeated(out: &mut impl Write, found: &Repeated, quiet: bool) -> io::Result<()> {
+    let (Some(first), Some(duration_s)) = (found.runs.first(), found.statistics.duration_s) else {
+        return Ok(());
+    };
+    let agree = found.runs.iter().all(|run| run.final_states == first.final_states);
+    let shown = if agree { &found.runs[..1] } else { &found.runs[..] };
+    for run in shown {
+        writeln!(out, "Final state: {}", run.final_states.join(" "))?;
+    }
+    writeln!(out, "Task delay {} ms. Duration {:.3}", first.delay_ms, duration_s.median)?;
+    if !quiet {
+        write!(out, "{}", summary_of_runs(found, first, duration_s))?;
+    }
+    out.flush()
+}
+
+fn summary_of_runs(found: &Repeated, first: &Measurement, duration_s: Summary) -> String {
+    let statistics = &found.statistics;
+    let durations: Vec<String> =
+        found.runs.iter().take(20).map(|run| format!("{:.3}", run.duration_s)).collect();
+    let more = if found.runs.len() > 20 { " …" } else { "" };
+    let mut lines = vec![
+        line("system", system(first)),
+        line("floor", floor(first)),
+        line("runs", format!("{} ({}{more} s)", found.runs.len(), durations.join(" "))),
+        line("duration", together(duration_s, |s| format!("{s:.3} s"))),
+    ];
+    let mut more = |name, summary: Option<Summary>, show: fn(f64) -> String| {
+        lines.extend(summary.map(|summary| line(name, together(summary, show))));
+    };
+    more("overhead", statistics.overhead_s, |s| format!("{s:.3} s"));
+    more("median call", statistics.call_us_median, time);
+    more("99 % call", statistics.call_us_p99, time);
+    more("throughput", statistics.throughput_per_s, |rate| format!("{rate:.0} calls a second"));
+    more("kill to next reply", statistics.recovery_ms_median, |ms| format!("{ms:.2} ms"));
+    lines.push(line("updates", updates_of_runs(&found.runs)));
+    lines.push(line("state", state_of_runs(found)));
+    lines.concat()
+}
+
+/// Median, spread, and how sure the median is.
+fn together(summary: Summary, show: impl Fn(f64) -> String) -> String {
+    let Summary { median, min, max, median_interval, .. } = summary;
+    let interval = match median_interval {
+        None => String::new(),
+        Some(interval) => format!(
+            "; true median {} to {} ({:.1} % sure)",
+            show(interval.low),
+            show(interval.high),
+            100.0 * interval.confidence
+        ),
+    };
+    format!("median {}, runs {} to {}{interval}", show(median), show(min), show(max))
+}
+
+fn updates_of_runs(runs: &[Measurement]) -> String {
+    let sum = |count: fn(&Measurement) -> u64| runs.iter().map(count).sum::<u64>();
+    format!("{} lost, {} doubled", sum(|run| run.updates.lost), sum(|run| run.updates.doubled))
+}
+
+fn state_of_runs(found: &Repeated) -> String {
+    match found.runs.iter().find(|run| !run.verified) {
+        None => format!("exact in all {} runs", found.runs.len()),
+        Some(wrong) => {
+            format!("exact in {} of {} runs; {}", found.exact(), found.runs.len(), state(wrong))
+        }
+    }
 }
 
 fn summary(m: &Measurement) -> String {
@@ -197,6 +273,41 @@ state: exact
         let text = printed(&m, false);
         assert!(text.contains("system: safe_actor on Ray 2.60.0, durability power"), "{text}");
         assert!(text.contains("restarts: 3\n"), "{text}");
+    }
+
+    #[test]
+    fn several_runs_are_told_together() {
+        let mut out = Vec::new();
+        print_repeated(&mut out, &crate::repeat::example(), false).unwrap();
+        let expected = "\
+Final state: 1 2
+Task delay 10 ms. Duration 3.820
+system: safe_actor, durability power, 20 actors, one integer each
+floor: 3.800 s (380 calls of 10 ms in turn)
+runs: 3 (3.812 3.830 3.820 s)
+duration: median 3.820 s, runs 3.812 s to 3.830 s
+overhead: median 0.020 s, runs 0.012 s to 0.030 s
+median call: median 10.040 ms, runs 10.040 ms to 10.040 ms
+99 % call: median 10.197 ms, runs 10.197 ms to 10.197 ms
+throughput: median 100 calls a second, runs 100 calls a second to 100 calls a second
+kill to next reply: median 1.50 ms, runs 1.50 ms to 1.50 ms
+updates: 0 lost, 0 doubled
+state: exact in all 3 runs
+";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn runs_that_end_differently_show_all_their_states() {
+        let mut found = crate::repeat::example();
+        found.runs[1].final_states = vec!["1".to_owned(), "3".to_owned()];
+        found.runs[1].verified = false;
+        found.runs[1].diverged = 1;
+        let mut out = Vec::new();
+        print_repeated(&mut out, &found, false).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.matches("Final state: ").count(), 3);
+        assert!(text.contains("exact in 2 of 3 runs; 1 of 20 actors diverge (FAILURE"), "{text}");
     }
 
     #[test]

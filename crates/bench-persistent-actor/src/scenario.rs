@@ -229,6 +229,16 @@ pub enum UsageError {
     /// A setting of Ray cannot be used.
     #[error(transparent)]
     Ray(#[from] RaySettingsError),
+    /// Something that belongs to one run alone, with several.
+    #[error("{flag} with --repeat={runs}: {why}")]
+    NotRepeatable {
+        /// The flag.
+        flag: &'static str,
+        /// How many runs were asked for.
+        runs: u64,
+        /// Why, and what would be accepted.
+        why: &'static str,
+    },
     /// The same file for two outputs.
     #[error("{flags}={}: two outputs cannot share a file", path.display())]
     SameFile {
@@ -272,7 +282,7 @@ pub enum UsageError {
 /// # Errors
 /// [`UsageError::TooManyKills`], [`UsageError::StateDirWithoutSafeState`],
 /// [`UsageError::InFlightInAChain`], [`UsageError::ResumeInParallel`], [`UsageError::OnlyOnRay`],
-/// [`UsageError::NotOnRay`], [`UsageError::Ray`].
+/// [`UsageError::NotOnRay`], [`UsageError::Ray`], [`UsageError::NotRepeatable`].
 pub fn scenario(args: &RunArgs) -> Result<Scenario, UsageError> {
     if args.failure && args.num_actors_kill > args.num_actors {
         return Err(UsageError::TooManyKills {
@@ -290,6 +300,7 @@ pub fn scenario(args: &RunArgs) -> Result<Scenario, UsageError> {
     if args.workload == Workload::Parallel && args.resume {
         return Err(UsageError::ResumeInParallel);
     }
+    refuse_repeat(args)?;
     let (system, durability) = match (args.safe_state, args.prototype) {
         (true, _) => (System::SafeActor, args.durability.into()),
         (false, true) => (System::Prototype, Durability::Process),
@@ -346,6 +357,27 @@ fn engine(args: &RunArgs) -> Result<Engine, UsageError> {
         return Err(UsageError::NotOnRay { flag, reason });
     }
     Ok(Engine::Ray(RaySettings::of(args)?))
+}
+
+/// Refuses what cannot be shared by several runs.
+fn refuse_repeat(args: &RunArgs) -> Result<(), UsageError> {
+    let refused = match args {
+        RunArgs { repeat: 1, .. } => return Ok(()),
+        RunArgs { resume: true, .. } => {
+            ("--resume", "one run goes on where it stood; leave one of the two out")
+        }
+        RunArgs { state_dir: Some(_), .. } => (
+            "--state-dir",
+            "every run begins with fresh states in a temporary directory (under TMPDIR); leave one \
+             of the two out",
+        ),
+        RunArgs { timeline: Some(_), .. } => {
+            ("--timeline", "a timeline shows one run; leave one of the two out")
+        }
+        _ => return Ok(()),
+    };
+    let (flag, why) = refused;
+    Err(UsageError::NotRepeatable { flag, runs: args.repeat, why })
 }
 
 /// Opens all that the run will write, so that nothing is found out too late.
