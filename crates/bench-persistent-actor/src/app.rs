@@ -27,7 +27,7 @@ use crate::scenario::{self, Engine, Outputs, Scenario, System, UsageError};
 use crate::state_dir::StateDir;
 use crate::warnings::Warning;
 use crate::workload::RunError;
-use crate::{floors, output, plot, processor, signals, workload};
+use crate::{floors, long_run, output, plot, processor, signals, workload};
 
 /// The state is wrong, or the run failed.
 const FAILED: u8 = 1;
@@ -44,6 +44,8 @@ enum AppError {
     Plot(#[from] plot::PlotError),
     #[error(transparent)]
     Floors(#[from] floors::FloorsError),
+    #[error(transparent)]
+    LongRun(#[from] long_run::LongRunError),
     #[error(transparent)]
     Chaos(#[from] ChaosError),
     #[error("the run failed: {0}")]
@@ -70,6 +72,7 @@ impl AppError {
         match self {
             Self::Usage(_) | Self::Plot(_) => USAGE,
             Self::Ray(error) if error.is_usage() => USAGE,
+            Self::Floors(error) if error.is_usage() => USAGE,
             Self::Stopped { code, .. } => *code,
             _ => FAILED,
         }
@@ -99,7 +102,7 @@ pub fn main() -> ExitCode {
             plot::print_engines(args).map(|()| 0).map_err(AppError::from)
         }
         Some(Command::Floors(args)) => floors::main(args).map(|()| 0).map_err(AppError::from),
-        Some(Command::Echo) => floors::echo().map(|()| 0).map_err(AppError::from),
+        Some(Command::LongRun(args)) => long_run::main(args).map(|()| 0).map_err(AppError::from),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -22,6 +22,9 @@ pub const MAX_ROUNDS: u64 = 1_000_000;
 /// The most runs of one workload.
 pub const MAX_REPEAT: u64 = 10_000;
 
+/// The most calls of a long run, and the least: one for each row.
+const LONG_RUN_CALLS: (u64, u64) = (10, 10_000_000_000);
+
 /// The most faults of one kind in a chaos run.
 pub const MAX_FAULTS: u64 = 10_000_000;
 
@@ -86,11 +89,11 @@ pub enum Command {
     Table(TableArgs),
     /// Print engines and systems side by side: time per call, recovery, memory, lost and doubled.
     Engines(EnginesArgs),
-    /// Measure what the machine allows side by side with what a call costs.
+    /// Measure what calls, commits, starts and recoveries cost side by side with what the machine
+    /// allows, and compare the ratios with their targets.
     Floors(FloorsArgs),
-    /// Answer what comes in on standard input, a socket; the other side of a floor.
-    #[command(hide = true)]
-    Echo,
+    /// Make many calls to one actor and print latency, memory and disk of each tenth, as CSV.
+    LongRun(LongRunArgs),
 }
 
 /// The flags of a run.
@@ -390,17 +393,71 @@ pub struct EnginesArgs {
 /// The flags of `floors`.
 #[derive(Debug, Args)]
 pub struct FloorsArgs {
-    /// Print JSON instead of a table [default: false].
-    #[arg(long)]
-    pub json: bool,
+    /// How often the whole table is measured.
+    #[arg(
+        long,
+        visible_alias = "repeats",
+        value_name = "RUNS",
+        default_value = "3",
+        allow_negative_numbers = true,
+        value_parser = repeat
+    )]
+    pub repeat: u64,
 
-    /// How often each thing is measured in turn with the others.
-    #[arg(long, default_value = "9", allow_negative_numbers = true, value_parser = repeats)]
-    pub repeats: u64,
+    /// Measure only rows whose name contains this; may be given several times [default: all].
+    #[arg(long, value_name = "ROW")]
+    pub only: Vec<String>,
+
+    /// Measure little: half a minute for one run instead of one and a half; nothing of 1 GiB, no
+    /// 1000 actors [default: false].
+    #[arg(long, conflicts_with = "full")]
+    pub quick: bool,
+
+    /// Make the long run as long as it is called: 1000000 calls instead of 100000 [default:
+    /// false].
+    #[arg(long)]
+    pub full: bool,
+
+    /// Write all figures to this JSON file [default: none].
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Write a line for each row and run to this CSV file [default: none].
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
 
     /// A directory on the disk to be measured [default: the temporary directory].
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+
+    /// No progress on standard error [default: false].
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// The flags of `long-run`.
+#[derive(Debug, Args)]
+pub struct LongRunArgs {
+    /// Number of calls.
+    #[arg(
+        long,
+        default_value = "1000000",
+        allow_negative_numbers = true,
+        value_parser = calls
+    )]
+    pub calls: u64,
+
+    /// What the safe state survives.
+    #[arg(long, value_enum, default_value_t = Level::Process)]
+    pub durability: Level,
+
+    /// A directory on the disk to be measured [default: the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+fn calls(text: &str) -> Result<u64, String> {
+    whole(text, "calls", LONG_RUN_CALLS.0, LONG_RUN_CALLS.1)
 }
 
 fn repeat(text: &str) -> Result<u64, String> {
@@ -429,10 +486,6 @@ fn faults(text: &str) -> Result<u64, String> {
 
 fn in_flight(text: &str) -> Result<u64, String> {
     whole(text, "calls", 1, MAX_IN_FLIGHT)
-}
-
-fn repeats(text: &str) -> Result<u64, String> {
-    whole(text, "repeats", 1, 1000)
 }
 
 fn seed(text: &str) -> Result<u64, String> {

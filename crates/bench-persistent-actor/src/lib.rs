@@ -4,17 +4,20 @@
 //! [`workload`] (runs it on the actors of [`actors`], killed by [`faults`], judged by [`chain`] or
 //! [`parallel`] and [`verification`]) → [`measurement`] (what was found) → [`export`], [`output`],
 //! [`plot`]; several runs are put together by [`repeat`]. [`chaos`] kills everything and compares
-//! with the right answer; [`floors`] measures what the machine allows; [`ray`] runs the same
-//! workload on Ray.
+//! with the right answer; [`floors`] measures what the machine allows, [`long_run`] whether a long
+//! life costs anything; [`ray`] runs the same workload on Ray.
 
 pub mod actors;
 pub mod app;
+pub mod block;
 pub mod chain;
 pub mod chaos;
 pub mod cli;
+pub mod crowd;
 pub mod export;
 pub mod faults;
 pub mod floors;
+pub mod long_run;
 pub mod machine_load;
 pub mod measurement;
 pub mod member;

@@ -17,6 +17,7 @@ fn the_help_is_as_expected() {
         &["table", "--help"],
         &["engines", "--help"],
         &["floors", "--help"],
+        &["long-run", "--help"],
     ] {
         let output = bench.run(args);
         assert!(output.status.success());
@@ -113,7 +114,14 @@ const BAD_INPUT: &[&[&str]] = &[
     &["plot", "default.csv"],
     &["table", "wrong.csv"],
     &["engines", "default.csv"],
-    &["floors", "--repeats=0"],
+    &["floors", "--repeat=0"],
+    &["floors", "--only=tiny"],
+    &["floors", "--quick", "--full"],
+    &["floors", "--json=missing/out.json"],
+    &["floors", "--csv=."],
+    &["floors", "--dir=/proc/none"],
+    &["long-run", "--calls=0"],
+    &["long-run", "--durability=none"],
 ];
 
 #[test]

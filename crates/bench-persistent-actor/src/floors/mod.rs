@@ -1,28 +1,47 @@
-//! `floors`: what the machine allows, measured side by side with what a call costs.
+//! `floors`: what the product needs beside what it cannot be better than, with a target for each.
 //!
-//! Absolute times vary from machine to machine and from hour to hour. So everything is measured
-//! in the same run, in turn, several times over, and a call is judged by its ratio to the sum of
-//! the floors that it cannot avoid.
+//! Absolute times vary from machine to machine and from hour to hour. So floor and product are
+//! measured in the same run, in turn, on the same processors and in memory of the same kind, and
+//! what counts is their ratio. A floor is what a program would need that did nothing but the
+//! unavoidable: a bare process that answers, a bare file that is written and synced, a bare loop
+//! that adds.
 
-mod machine;
-mod product;
-mod table;
+mod bare;
+mod change;
+mod crew;
+mod journal;
+mod large;
+mod many;
+mod memory;
+mod million;
+mod probe;
+mod recovery;
+mod report;
+mod small;
+mod start;
+mod what;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use persistent_actor::Durability;
 use persistent_actor_runtime::Error;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::cli::FloorsArgs;
-use crate::measurement::median;
-use crate::notes;
-use crate::processor;
+use crate::export::{OutputError, OutputFile};
+use crate::long_run::LongRunError;
+use crate::machine_load::LoadWatch;
+use crate::notes::{self, Notes};
+use crate::processor::OneProcessor;
 use crate::state_dir::{StateDir, StateDirError};
+use crate::warnings::{self, Warning};
 
-pub use machine::echo;
+use report::Report;
+use what::{Found, Row};
+
+pub use bare::bare_process;
 
 /// The floors cannot be measured.
 #[derive(Debug, thiserror::Error)]
@@ -33,72 +52,113 @@ pub enum FloorsError {
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] Error),
+    /// Many calls to one actor failed.
+    #[error(transparent)]
+    LongRun(#[from] LongRunError),
     /// There is no place for files.
     #[error("--dir: {0}")]
     Dir(#[from] StateDirError),
+    /// What was measured did not do what it was to do.
+    #[error("the measurement is void: {0}")]
+    Wrong(&'static str),
+    /// There is no such row.
+    #[error("--only={0}: there is no such row; expected a part of one of: {1}")]
+    NoSuchRow(String, String),
+    /// An output file cannot be written.
+    #[error("{flag}={}: {source}", path.display())]
+    Output {
+        /// The flag.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: OutputError,
+    },
+    /// An output file could not be written at the end.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
-/// Something that is timed.
-trait Probe {
-    /// Does it once, or a few times, and gives the time of each. Microseconds.
-    fn sample(&mut self, runtime: &Runtime) -> Result<Vec<f64>, FloorsError>;
+impl FloorsError {
+    /// Whether what was typed is wrong.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Dir(_) | Self::NoSuchRow(..) | Self::Output { .. })
+    }
 }
 
-/// What is measured; the names of the JSON output.
+/// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum What {
-    /// 64 bytes to another process and back.
-    Socket,
-    /// The same with tokio on this side.
-    SocketTokio,
-    /// 64 bytes written and synced, in a file that was written before.
-    Fdatasync,
-    /// A round trip, then a sync.
-    SocketFdatasync,
-    /// A call of a small actor.
-    SmallNone,
-    SmallProcess,
-    SmallPower,
-    /// 10 MiB added out of place, not in cache.
-    Add,
-    /// 10 MiB written and synced, in a file that was written before.
-    WriteLarge,
-    /// A call of a large actor.
-    LargeNone,
-    LargeProcess,
-    LargePower,
+enum Effort {
+    /// Few samples; nothing that takes seconds by itself.
+    Quick,
+    Normal,
+    /// The long run is as long as its name says.
+    Full,
 }
 
-impl What {
-    fn text(self) -> &'static str {
-        match self {
-            Self::Socket => "socket round trip, 64 bytes",
-            Self::SocketTokio => "the same, tokio on one side",
-            Self::Fdatasync => "write of 64 bytes + fdatasync",
-            Self::SocketFdatasync => "socket round trip + write + fdatasync",
-            Self::SmallNone => "small call, none",
-            Self::SmallProcess => "small call, process",
-            Self::SmallPower => "small call, power",
-            Self::Add => "10 MiB added out of place, cold",
-            Self::WriteLarge => "write of 10 MiB + fdatasync",
-            Self::LargeNone => "large call, none",
-            Self::LargeProcess => "large call, process",
-            Self::LargePower => "large call, power",
+/// What is measured together, since it shares actors or floors.
+struct Group {
+    name: &'static str,
+    rows: &'static [Row],
+    measure: fn(&Context<'_>) -> Result<Vec<Found>, FloorsError>,
+}
+
+/// All groups, in the order of the table.
+const GROUPS: [Group; 8] = [
+    Group { name: "small calls", rows: small::ROWS, measure: small::measure },
+    Group { name: "10 MiB calls", rows: large::ROWS, measure: large::measure },
+    Group { name: "small changes", rows: change::ROWS, measure: change::measure },
+    Group { name: "recovery", rows: recovery::ROWS, measure: recovery::measure },
+    Group { name: "start", rows: start::ROWS, measure: start::measure },
+    Group { name: "many actors", rows: many::ROWS, measure: many::measure },
+    Group { name: "many writers", rows: journal::ROWS, measure: journal::measure },
+    Group { name: "many calls", rows: million::ROWS, measure: million::measure },
+];
+
+/// Where and how a group measures.
+struct Context<'a> {
+    runtime: &'a Rc<Runtime>,
+    /// An empty directory of its own.
+    dir: &'a Path,
+    effort: Effort,
+    only: &'a [String],
+}
+
+impl Context<'_> {
+    /// Whether a row is to be measured.
+    fn wants(&self, row: &str) -> bool {
+        is_wanted(self.only, row)
+    }
+
+    /// Keeps this program and what it starts on one processor for as long as the value lives.
+    fn on_one_processor(&self) -> Option<OneProcessor> {
+        match OneProcessor::enter() {
+            Ok(one) => Some(one),
+            Err(error) => {
+                notes::print(&format!("warning: cannot stay on one processor: {error}"));
+                None
+            }
         }
     }
 }
 
-/// What was found of one thing.
-#[derive(Clone, Debug, Serialize)]
-struct Found {
-    what: What,
-    /// The median of all samples.
-    median_us: f64,
-    /// The lowest median of a repeat.
-    low_us: f64,
-    /// The highest median of a repeat.
-    high_us: f64,
+fn is_wanted(only: &[String], row: &str) -> bool {
+    only.is_empty() || only.iter().any(|part| row.contains(part.as_str()))
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> FloorsError {
+    move |error| FloorsError::System(what, error)
+}
+
+/// A store or state failed that no engine is around.
+fn wrong_store(error: impl std::fmt::Display) -> FloorsError {
+    FloorsError::System("use a state", io::Error::other(error.to_string()))
 }
 
 /// Measures and prints.
@@ -106,23 +166,30 @@ struct Found {
 /// # Errors
 /// See [`FloorsError`].
 pub fn main(args: &FloorsArgs) -> Result<(), FloorsError> {
+    refuse_unknown_rows(&args.only)?;
+    let json = args.json.as_deref().map(|path| open("--json", path)).transpose()?;
+    let csv = args.csv.as_deref().map(|path| open("--csv", path)).transpose()?;
     let root = args.dir.clone().unwrap_or_else(std::env::temp_dir);
     let dir = StateDir::temporary(&root)?;
+    std::fs::create_dir(dir.path()).map_err(system("make a directory"))?;
     if dir.is_in_memory() {
         notes::print("warning: the directory is in memory: its syncs cost nothing; use --dir");
     }
     if cfg!(debug_assertions) {
         notes::print("note: this is a debug build; its times mean little (use --release)");
     }
-    std::fs::create_dir(dir.path())
-        .map_err(|error| FloorsError::System("make a directory", error))?;
-    // As a run does: floors and calls alike.
-    if let Err(error) = processor::stay_on_one() {
-        notes::print(&format!("warning: cannot stay on one processor: {error}"));
+    let report = measure(args, dir.path())?;
+    if let Some(file) = json {
+        write(file, format!("{:#}\n", report.json()).as_bytes())?;
     }
-    let found = measure(args.repeats, dir.path())?;
-    let text = if args.json { table::json(&found) } else { table::text(&found) };
-    match io::stdout().write_all(text.as_bytes()) {
+    if let Some(file) = csv {
+        let text = report.csv().map_err(|error| FloorsError::System("write CSV", error.into()))?;
+        write(file, &text)?;
+    }
+    for warning in report.warnings.iter().filter(|warning| **warning != Warning::DebugBuild) {
+        notes::print(&format!("warning: {warning}"));
+    }
+    match io::stdout().write_all(report.text().as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(FloorsError::System("write to standard output", error))
         }
@@ -130,62 +197,89 @@ pub fn main(args: &FloorsArgs) -> Result<(), FloorsError> {
     }
 }
 
-fn measure(repeats: u64, dir: &Path) -> Result<Vec<Found>, FloorsError> {
+fn refuse_unknown_rows(only: &[String]) -> Result<(), FloorsError> {
+    let rows = || GROUPS.iter().flat_map(|group| group.rows).map(|row| row.key);
+    match only.iter().find(|part| !rows().any(|row| row.contains(part.as_str()))) {
+        None => Ok(()),
+        Some(part) => {
+            Err(FloorsError::NoSuchRow(part.clone(), rows().collect::<Vec<_>>().join(", ")))
+        }
+    }
+}
+
+fn open(flag: &'static str, path: &Path) -> Result<OutputFile, FloorsError> {
+    let file = OutputFile::open(path);
+    file.map_err(|source| FloorsError::Output { flag, path: path.to_owned(), source })
+}
+
+fn write(file: OutputFile, text: &[u8]) -> Result<(), FloorsError> {
+    let path = file.path().to_owned();
+    let written = file.begin().and_then(|mut file| file.write_all(text));
+    written.map_err(|source| FloorsError::Write { path, source })
+}
+
+fn measure(args: &FloorsArgs, dir: &Path) -> Result<Report, FloorsError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| FloorsError::System("start the runtime", error))?;
-    let mut probes = probes(&runtime, dir)?;
-    let mut samples: Vec<Vec<Vec<f64>>> = vec![Vec::new(); probes.len()];
-    // The first time is slow: caches, files and buffers are cold.
-    for (_, probe) in &mut probes {
-        probe.sample(&runtime)?;
-    }
-    for _ in 0..repeats {
-        for ((_, probe), samples) in probes.iter_mut().zip(&mut samples) {
-            samples.push(probe.sample(&runtime)?);
+        .map_err(system("start the runtime"))?;
+    let runtime = Rc::new(runtime);
+    let effort = match (args.quick, args.full) {
+        (true, _) => Effort::Quick,
+        (_, true) => Effort::Full,
+        _ => Effort::Normal,
+    };
+    let is_wanted = |row: &&Row| is_wanted(&args.only, row.key);
+    let groups: Vec<&Group> =
+        GROUPS.iter().filter(|group| group.rows.iter().any(|row| is_wanted(&row))).collect();
+    let notes = Notes::new(args.repeat * groups.len() as u64, "measurements", args.quiet);
+    let watch = LoadWatch::begin();
+    let mut runs = Vec::new();
+    for run in 1..=args.repeat {
+        let mut found = Vec::new();
+        for group in &groups {
+            let place = dir.join(format!("{run}-{}", group.name.replace(' ', "-")));
+            std::fs::create_dir(&place).map_err(system("make a directory"))?;
+            let only = &args.only;
+            let context = Context { runtime: &runtime, dir: &place, effort, only };
+            let measured = (group.measure)(&context);
+            if measured.is_err() {
+                notes.end();
+            }
+            found.extend(measured?);
+            std::fs::remove_dir_all(&place).map_err(system("remove a directory"))?;
+            notes.step_done();
         }
+        runs.push(found);
     }
-    Ok(probes
-        .iter()
-        .zip(samples)
-        .filter_map(|((what, _), samples)| found(*what, samples))
-        .collect())
+    notes.end();
+    let machine = watch.end();
+    let rows = GROUPS.iter().flat_map(|group| group.rows).filter(is_wanted).copied().collect();
+    let warnings = warnings::of_machine(&machine);
+    Ok(Report { effort, rows, runs, machine, warnings })
 }
 
-/// All that is measured, in the order of the table.
-type Probes = Vec<(What, Box<dyn Probe>)>;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
 
-fn probes(runtime: &Runtime, dir: &Path) -> Result<Probes, FloorsError> {
-    let small = |durability| product::Small::start(runtime, dir, durability);
-    let large = |durability| product::Large::start(runtime, dir, durability);
-    Ok(vec![
-        (What::Socket, Box::new(machine::Socket::start()?)),
-        (What::SocketTokio, Box::new(machine::SocketTokio::start(runtime)?)),
-        (What::SmallNone, Box::new(small(Durability::None)?)),
-        (What::SmallProcess, Box::new(small(Durability::Process)?)),
-        (What::Fdatasync, Box::new(machine::SmallSync::start(dir)?)),
-        (What::SocketFdatasync, Box::new(machine::SocketSync::start(dir)?)),
-        (What::SmallPower, Box::new(small(Durability::Power)?)),
-        (What::Add, Box::new(machine::Add::start())),
-        (What::LargeNone, Box::new(large(Durability::None)?)),
-        (What::LargeProcess, Box::new(large(Durability::Process)?)),
-        (What::WriteLarge, Box::new(machine::LargeSync::start(dir)?)),
-        (What::LargePower, Box::new(large(Durability::Power)?)),
-    ])
-}
+    #[test]
+    fn every_row_has_a_name_of_its_own() {
+        let rows: Vec<&Row> = GROUPS.iter().flat_map(|group| group.rows).collect();
+        let keys: HashSet<&str> = rows.iter().map(|row| row.key).collect();
+        assert_eq!(keys.len(), rows.len());
+        let works: HashSet<&str> = rows.iter().map(|row| row.work).collect();
+        assert_eq!(works.len(), rows.len());
+    }
 
-fn found(what: What, samples: Vec<Vec<f64>>) -> Option<Found> {
-    let medians: Vec<f64> = samples.iter().filter_map(|repeat| median(repeat.clone())).collect();
-    Some(Found {
-        what,
-        median_us: median(samples.concat())?,
-        low_us: medians.iter().copied().min_by(f64::total_cmp)?,
-        high_us: medians.iter().copied().max_by(f64::total_cmp)?,
-    })
-}
-
-/// The time that something took, in microseconds.
-fn micros(begin: std::time::Instant) -> f64 {
-    begin.elapsed().as_secs_f64() * 1e6
+    #[test]
+    fn rows_are_wanted_by_a_part_of_their_name() {
+        let only = vec!["small".to_owned()];
+        assert!(is_wanted(&only, "small-power") && !is_wanted(&only, "large-power"));
+        assert!(is_wanted(&[], "large-power"));
+        assert!(refuse_unknown_rows(&only).is_ok());
+        let error = refuse_unknown_rows(&["x".to_owned()]).unwrap_err();
+        assert!(error.is_usage() && error.to_string().contains("small-none, "), "{error}");
+    }
 }

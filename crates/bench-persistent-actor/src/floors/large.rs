@@ -1,0 +1,189 @@
+//! A call to an actor of 10 MiB, beside adding 10 MiB and writing them.
+//!
+//! All on one processor, as in the benchmark's chain. So many arrays take turns that none is in a
+//! cache, on both sides; all memory was used before; and what comes out is read to its last byte.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Instant;
+
+use persistent_actor::Durability;
+use persistent_actor_runtime::Error;
+use tokio::runtime::Runtime;
+
+use super::bare::prewritten;
+use super::memory::{Region, read_all};
+use super::probe::{Probe, Share, Turn, alternate, micros};
+use super::what::{Found, Row, Target, What};
+use super::{Context, Effort, FloorsError, crew, system};
+use crate::actors::{LARGE_BYTES, LargeActorHandle};
+
+const ADD: What =
+    What::us("add_10_mib", "10 MiB added out of place, cold in cache, and the sum read in place");
+const WRITE: What =
+    What::us("write_10_mib_fdatasync", "`pwrite` of 10 MiB to a prewritten file and `fdatasync`");
+const NONE: What = What::us("large_call_none", "a call with 10 MiB, no safe state, reply read");
+const PROCESS: What = What::us("large_call_process", "the same, `process`");
+const POWER: What = What::us("large_call_power", "the same, `power`");
+
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        key: "large-none",
+        work: "10 MiB call, no safe state",
+        product: &NONE,
+        floors: &[&ADD],
+        target: Target::AtMost(1.5),
+    },
+    Row {
+        key: "large-process",
+        work: "10 MiB call, process",
+        product: &PROCESS,
+        floors: &[&NONE],
+        target: Target::AtMost(1.6),
+    },
+    Row {
+        key: "large-power",
+        work: "10 MiB call, power",
+        product: &POWER,
+        floors: &[&WRITE],
+        target: Target::AtMost(1.2),
+    },
+];
+
+/// How many arrays, and how many actors, take turns.
+const ARRAYS: usize = 8;
+
+pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> {
+    let _one = context.on_one_processor();
+    let (rounds, times) = match context.effort {
+        Effort::Quick => (2, ARRAYS),
+        Effort::Normal | Effort::Full => (5, 2 * ARRAYS),
+    };
+    let product = |durability| Calls::start(context, durability);
+    let mut turns = [
+        Turn::new(ADD, Add::start()?, times),
+        Turn::new(NONE, product(Durability::None)?, times),
+        Turn::new(PROCESS, product(Durability::Process)?, times),
+        Turn::new(WRITE, Write::start(context.dir)?, times),
+        Turn::new(POWER, product(Durability::Power)?, times),
+    ];
+    alternate(&mut turns, (3, rounds), context.runtime)
+}
+
+/// Arrays added out of place.
+struct Add {
+    states: Vec<Region>,
+    sums: Vec<Region>,
+}
+
+impl Add {
+    fn start() -> Result<Self, FloorsError> {
+        let arrays = |byte| -> io::Result<Vec<Region>> {
+            let filled = |_| {
+                let mut region = Region::map(LARGE_BYTES)?;
+                region.as_mut_slice().fill(byte);
+                Ok(region)
+            };
+            (0..ARRAYS).map(filled).collect()
+        };
+        let memory = system("take memory");
+        Ok(Self { states: arrays(1).map_err(&memory)?, sums: arrays(2).map_err(memory)? })
+    }
+
+    /// Adds what the actor before has answered to a state, as in the chain.
+    fn add(&mut self, index: usize) -> u64 {
+        let argument = self.states[(index + ARRAYS - 1) % ARRAYS].as_slice();
+        let inputs = self.states[index].as_slice().iter().zip(argument);
+        let sum = self.sums[index].as_mut_slice();
+        for (sum, (a, b)) in sum.iter_mut().zip(inputs) {
+            *sum = a.wrapping_add(*b);
+        }
+        read_all(sum)
+    }
+}
+
+impl Probe for Add {
+    fn sample(&mut self, _: &Runtime, share: &Share) -> Result<Vec<f64>, FloorsError> {
+        let mut samples = Vec::new();
+        for index in (0..ARRAYS).cycle() {
+            if !share.wants_more(samples.len()) {
+                break;
+            }
+            let begin = Instant::now();
+            std::hint::black_box(self.add(index));
+            samples.push(micros(begin));
+            // What was the sum is the state now.
+            std::mem::swap(&mut self.states[index], &mut self.sums[index]);
+        }
+        Ok(samples)
+    }
+}
+
+/// An array written and synced, alternately to one of two places.
+struct Write {
+    file: File,
+    content: Region,
+    second: bool,
+}
+
+impl Write {
+    fn start(dir: &Path) -> Result<Self, FloorsError> {
+        let file = prewritten(&dir.join("floor-large"), 2 * LARGE_BYTES);
+        let file = file.map_err(system("make a file"))?;
+        let content = Region::map(LARGE_BYTES).map_err(system("take memory"))?;
+        Ok(Self { file, content, second: false })
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let offset = if self.second { LARGE_BYTES as u64 } else { 0 };
+        self.second = !self.second;
+        self.file.write_all_at(self.content.as_slice(), offset)?;
+        self.file.sync_data()
+    }
+}
+
+impl Probe for Write {
+    fn sample(&mut self, _: &Runtime, share: &Share) -> Result<Vec<f64>, FloorsError> {
+        let mut samples = Vec::new();
+        while share.wants_more(samples.len()) {
+            self.content.as_mut_slice().fill(samples.len() as u8);
+            let begin = Instant::now();
+            self.write().map_err(system("write a file"))?;
+            samples.push(micros(begin));
+        }
+        Ok(samples)
+    }
+}
+
+/// Actors that call each other in a ring, as in the chain.
+struct Calls {
+    crew: crew::Crew<LargeActorHandle>,
+}
+
+impl Calls {
+    fn start(context: &Context<'_>, durability: Durability) -> Result<Self, FloorsError> {
+        Ok(Self { crew: crew::Crew::start(context, durability, "large", ARRAYS)? })
+    }
+}
+
+impl Probe for Calls {
+    fn sample(&mut self, runtime: &Runtime, share: &Share) -> Result<Vec<f64>, FloorsError> {
+        runtime.block_on(async {
+            let mut samples = Vec::new();
+            let Some(first) = self.crew.members.first() else { return Ok(samples) };
+            let mut value = first.get_data().await.map_err(Error::from)?;
+            for member in self.crew.members.iter().cycle() {
+                if !share.wants_more(samples.len()) {
+                    break;
+                }
+                let begin = Instant::now();
+                value = member.process(0, value).await.map_err(Error::from)?;
+                std::hint::black_box(read_all(&value));
+                samples.push(micros(begin));
+            }
+            Ok(samples)
+        })
+    }
+}

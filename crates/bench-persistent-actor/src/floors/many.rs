@@ -1,0 +1,131 @@
+//! 256 actors called at once: `power` beside no safe state, and beside bare processes that sync a
+//! file of their own each.
+
+use persistent_actor::Durability;
+use persistent_actor_runtime::Error;
+
+use super::bare::{Bare, BareTokio, Duty, Ring};
+use super::what::{Found, Row, Target, What};
+use super::{Context, Effort, FloorsError, crew, system};
+use crate::actors::SmallActorHandle;
+use crate::crowd::{self, Called};
+use crate::measurement::median;
+
+const NONE: What = What::per_s("many_none", "calls of 256 actors at once, no safe state");
+const POWER: What = What::per_s("many_power", "calls of 256 actors at once, `power`");
+const SINGLE: What = What::per_s(
+    "many_bare_syncs",
+    "256 bare processes asked at once, each syncs a prewritten file of its own before it answers",
+);
+const P50: What = What::us("many_power_p50", "the median call of 256 actors at once, `power`");
+const P99: What = What::us("many_power_p99", "the 99 % call of 256 actors at once, `power`");
+
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        key: "many-none",
+        work: "256 actors at once, power beside no safe state",
+        product: &POWER,
+        floors: &[&NONE],
+        target: Target::AtLeast(0.7),
+    },
+    Row {
+        key: "many-syncs",
+        work: "256 actors at once, power beside a sync for each",
+        product: &POWER,
+        floors: &[&SINGLE],
+        target: Target::AtLeast(5.0),
+    },
+    Row {
+        key: "many-tail",
+        work: "256 actors at once, power, 99 % call beside median",
+        product: &P99,
+        floors: &[&P50],
+        target: Target::AtMost(4.0),
+    },
+];
+
+/// How many actors.
+const ACTORS: usize = 256;
+
+pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> {
+    let (rounds, calls) = match context.effort {
+        Effort::Quick => (2, 20),
+        Effort::Normal | Effort::Full => (3, 60),
+    };
+    let none = Actors::start(context, Durability::None)?;
+    let power = Actors::start(context, Durability::Power)?;
+    let mut bare = bare(context)?;
+    let mut samples: [Vec<Called>; 3] = Default::default();
+    for round in 0..=rounds {
+        let syncs = bare_calls(context, &mut bare, calls)?;
+        let called = [none.call(context, calls)?, power.call(context, calls)?, syncs];
+        if round > 0 {
+            samples.iter_mut().zip(called).for_each(|(samples, called)| samples.push(called));
+        }
+    }
+    none.check(context, (rounds + 1) * calls)?;
+    power.check(context, (rounds + 1) * calls)?;
+    let of = |index: usize, figure: fn(&Called) -> f64| {
+        median(samples[index].iter().map(figure).collect())
+    };
+    let found = [
+        (NONE, of(0, |called| called.per_s)),
+        (POWER, of(1, |called| called.per_s)),
+        (SINGLE, of(2, |called| called.per_s)),
+        (P50, of(1, |called| called.us.median)),
+        (P99, of(1, |called| called.us.p99)),
+    ];
+    Ok(found.into_iter().filter_map(|(what, v)| Some(Found { what, value: v? })).collect())
+}
+
+/// Actors that are called at once.
+struct Actors(crew::Crew<SmallActorHandle>);
+
+impl Actors {
+    fn start(context: &Context<'_>, durability: Durability) -> Result<Self, FloorsError> {
+        Ok(Self(crew::Crew::start(context, durability, "many", ACTORS)?))
+    }
+
+    fn call(&self, context: &Context<'_>, calls: usize) -> Result<Called, FloorsError> {
+        let called = crowd::calls(self.0.members.clone(), calls, crowd::process);
+        let called = context.runtime.block_on(called);
+        called.map(|(called, _)| called).map_err(|error| FloorsError::Engine(error.into()))
+    }
+
+    /// Every call took effect once.
+    fn check(&self, context: &Context<'_>, calls: usize) -> Result<(), FloorsError> {
+        context.runtime.block_on(async {
+            for member in &self.0.members {
+                if member.applied().await.map_err(Error::from)? != calls as u64 {
+                    return Err(FloorsError::Wrong("calls were lost or doubled"));
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn bare(context: &Context<'_>) -> Result<Vec<BareTokio>, FloorsError> {
+    let _inside = context.runtime.enter();
+    let start = |number: usize| {
+        let file = context.dir.join(format!("ring-{number}"));
+        Ring::create(&file)?;
+        Bare::start(Duty::Sync(&file))?.with_tokio()
+    };
+    let all: Result<Vec<BareTokio>, _> = (0..ACTORS).map(start).collect();
+    all.map_err(system("start a bare process"))
+}
+
+fn bare_calls(
+    context: &Context<'_>,
+    all: &mut Vec<BareTokio>,
+    calls: usize,
+) -> Result<Called, FloorsError> {
+    let owned = std::mem::take(all);
+    let called = crowd::calls(owned, calls, |mut bare: BareTokio| async move {
+        bare.round_trip().await.map(|()| bare)
+    });
+    let (called, owned) = context.runtime.block_on(called).map_err(system("ask a bare process"))?;
+    *all = owned;
+    Ok(called)
+}
