@@ -102,6 +102,9 @@ pub fn main() -> ExitCode {
             plot::print_engines(args).map(|()| 0).map_err(AppError::from)
         }
         Some(Command::Floors(args)) => floors::main(args).map(|()| 0).map_err(AppError::from),
+        Some(Command::Scaling(args)) => {
+            floors::scaling::main(args).map(|()| 0).map_err(AppError::from)
+        }
         Some(Command::LongRun(args)) => long_run::main(args).map(|()| 0).map_err(AppError::from),
     };
     match done {

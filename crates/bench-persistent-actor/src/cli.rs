@@ -83,7 +83,8 @@ pub struct Cli {
 /// What can be done besides running the benchmark.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Draw the run time relative to safe_actor without failure, as SVG and PNG.
+    /// Draw the run time relative to safe_actor without failure, or what scaling has measured, as SVG
+    /// and PNG.
     Plot(PlotArgs),
     /// Print the run time relative to safe_actor without failure, per delay.
     Table(TableArgs),
@@ -92,6 +93,9 @@ pub enum Command {
     /// Measure what calls, commits, starts and recoveries cost side by side with what the machine
     /// allows, and compare the ratios with their targets.
     Floors(FloorsArgs),
+    /// Measure commits against the size of the state, and calls against the number of actors; write
+    /// CSV files and draw them, as SVG and PNG.
+    Scaling(ScalingArgs),
     /// Make many calls to one actor and print latency, memory and disk of each tenth, as CSV.
     LongRun(LongRunArgs),
 }
@@ -361,7 +365,8 @@ impl Workload {
 /// The flags of `plot`.
 #[derive(Debug, Args)]
 pub struct PlotArgs {
-    /// CSV files with at least the columns system, large, delay_ms, duration, failure.
+    /// CSV files with at least the columns system, large, delay_ms, duration, failure, or of
+    /// scaling.
     #[arg(required = true, value_name = "CSV")]
     pub csv: Vec<PathBuf>,
 
@@ -433,6 +438,39 @@ pub struct FloorsArgs {
     /// No progress on standard error [default: false].
     #[arg(long)]
     pub quiet: bool,
+}
+
+/// What `scaling` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Figure {
+    /// The cost of a commit against the size of the state, 1 KiB to 1 GiB.
+    Size,
+    /// Throughput and latency against the number of actors, 1 to 1000.
+    Actors,
+}
+
+/// The flags of `scaling`.
+#[derive(Debug, Args)]
+pub struct ScalingArgs {
+    /// Measure one of the two alone [default: both].
+    #[arg(long, value_enum)]
+    pub only: Option<Figure>,
+
+    /// Where to put the files: scaling-size.csv, scaling-actors.csv, and the plots.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub output_dir: PathBuf,
+
+    /// States of at most 16 MiB, at most 64 actors [default: false].
+    #[arg(long)]
+    pub quick: bool,
+
+    /// A line under each title, such as the machine [default: none].
+    #[arg(long, value_name = "TEXT")]
+    pub subtitle: Option<String>,
+
+    /// A directory on the disk to be measured [default: the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 /// The flags of `long-run`.

@@ -225,6 +225,44 @@ pub fn main(args: &LongRunArgs) -> Result<(), LongRunError> {
     Ok(())
 }
 
+/// The parts of a run from its output; `None` if it is not whole.
+pub fn read(text: &str) -> Option<Vec<Part>> {
+    let mut lines = text.lines();
+    if lines.next()? != COLUMNS {
+        return None;
+    }
+    let parts: Vec<Part> = lines.map(read_row).collect::<Option<_>>()?;
+    (parts.len() as u64 == PARTS).then_some(parts)
+}
+
+fn read_row(line: &str) -> Option<Part> {
+    let fields: Vec<&str> = line.split(',').collect();
+    let [calls, _level, median, p99, p999, p9999, max, memory @ .., disk] = &fields[..] else {
+        return None;
+    };
+    let [worker_pss, worker_rss, node_pss, node_rss] = memory else { return None };
+    let time = |text: &str| text.parse::<f64>().ok();
+    let bytes = |text: &str| text.parse::<u64>().ok();
+    let memory =
+        |pss: &str, rss: &str| Some(Memory { pss_bytes: bytes(pss)?, rss_bytes: bytes(rss)? });
+    let median = time(median)?;
+    Some(Part {
+        calls: bytes(calls)?,
+        // The shortest is not in the file; no row needs it.
+        us: Distribution {
+            min: f64::NAN,
+            median,
+            p99: time(p99)?,
+            p999: time(p999)?,
+            max: time(max)?,
+        },
+        p9999_us: time(p9999)?,
+        worker: memory(worker_pss, worker_rss)?,
+        node: memory(node_pss, node_rss)?,
+        disk_bytes: bytes(disk)?,
+    })
+}
+
 fn print(text: &str) -> Result<(), LongRunError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -278,5 +316,10 @@ mod tests {
         let row = row(&part, Durability::Power);
         assert_eq!(row.trim_end().split(',').count(), COLUMNS.split(',').count());
         assert!(row.starts_with("7,power,2.0,3.0,4.0,4.5,5.0,"), "{row}");
+        let whole = format!("{COLUMNS}\n{}", row.repeat(PARTS as usize));
+        let parts = read(&whole).unwrap();
+        assert_eq!((parts.len(), parts[0].us.p99, parts[9].disk_bytes), (10, 3.0, 9));
+        assert!(read(&format!("{COLUMNS}\n{row}")).is_none(), "not whole");
+        assert!(read("").is_none());
     }
 }

@@ -17,6 +17,7 @@ fn the_help_is_as_expected() {
         &["table", "--help"],
         &["engines", "--help"],
         &["floors", "--help"],
+        &["scaling", "--help"],
         &["long-run", "--help"],
     ] {
         let output = bench.run(args);
@@ -120,6 +121,8 @@ const BAD_INPUT: &[&[&str]] = &[
     &["floors", "--json=missing/out.json"],
     &["floors", "--csv=."],
     &["floors", "--dir=/proc/none"],
+    &["scaling", "--only=colour"],
+    &["scaling", "--output-dir=missing"],
     &["long-run", "--calls=0"],
     &["long-run", "--durability=none"],
 ];

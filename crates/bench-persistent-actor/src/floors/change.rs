@@ -113,12 +113,12 @@ pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> 
 }
 
 /// Reading memory once.
-struct Read {
+pub(super) struct Read {
     memory: Region,
 }
 
 impl Read {
-    fn start(len: usize) -> Result<Self, FloorsError> {
+    pub(super) fn start(len: usize) -> Result<Self, FloorsError> {
         let mut memory = Region::map(len).map_err(system("take memory"))?;
         memory.as_mut_slice().fill(1);
         Ok(Self { memory })
@@ -138,7 +138,7 @@ impl Probe for Read {
 }
 
 /// Calls that change a part of an actor's state, at random places.
-struct Change {
+pub(super) struct Change {
     crew: crew::Crew<BlockHandle>,
     len: usize,
     random: StdRng,
@@ -146,16 +146,26 @@ struct Change {
 }
 
 impl Change {
-    fn start(context: &Context<'_>, len: usize) -> Result<Self, FloorsError> {
-        let mut crew = crew::Crew::empty(context, Durability::Power, &format!("block-{len}"))?;
-        context.runtime.block_on(async {
-            let block = crew.node.actor::<Block>("block").spawn().await.map_err(Error::from)?;
-            block.fill(len as u64, 1).await.map_err(Error::from)?;
-            crew.members.push(block);
-            Ok::<_, FloorsError>(())
-        })?;
+    pub(super) fn start(context: &Context<'_>, len: usize) -> Result<Self, FloorsError> {
+        let crew = block(context, Durability::Power, &format!("block-{len}"), len)?;
         Ok(Self { crew, len, random: StdRng::seed_from_u64(len as u64), calls: 0 })
     }
+}
+
+/// An actor with a state of this length.
+pub(super) fn block(
+    context: &Context<'_>,
+    durability: Durability,
+    name: &str,
+    len: usize,
+) -> Result<crew::Crew<BlockHandle>, FloorsError> {
+    let mut crew = crew::Crew::empty(context, durability, name)?;
+    context.runtime.block_on(async {
+        let block = crew.node.actor::<Block>("block").spawn().await.map_err(Error::from)?;
+        block.fill(len as u64, 1).await.map_err(Error::from)?;
+        crew.members.push(block);
+        Ok(crew)
+    })
 }
 
 impl Probe for Change {
@@ -164,10 +174,12 @@ impl Probe for Change {
             let mut samples = Vec::new();
             let Some(block) = self.crew.members.first() else { return Ok(samples) };
             while share.wants_more(samples.len()) {
-                let place = self.random.random_range(0..self.len / CHANGE) * CHANGE;
+                // A state below 4 KiB changes as a whole.
+                let len = CHANGE.min(self.len);
+                let place = self.random.random_range(0..self.len / len) * len;
                 self.calls = self.calls.wrapping_add(1);
                 let begin = Instant::now();
-                let call = block.change(place as u64, CHANGE as u64, self.calls);
+                let call = block.change(place as u64, len as u64, self.calls);
                 call.await.map_err(Error::from)?;
                 samples.push(micros(begin));
             }

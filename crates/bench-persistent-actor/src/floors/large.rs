@@ -24,9 +24,10 @@ const ADD: What =
     What::us("add_10_mib", "10 MiB added out of place, cold in cache, and the sum read in place");
 const WRITE: What =
     What::us("write_10_mib_fdatasync", "`pwrite` of 10 MiB to a prewritten file and `fdatasync`");
-const NONE: What = What::us("large_call_none", "a call with 10 MiB, no safe state, reply read");
-const PROCESS: What = What::us("large_call_process", "the same, `process`");
-const POWER: What = What::us("large_call_power", "the same, `power`");
+const NONE: What = What::us("large_call_none", "a call with 10 MiB, no safe state, its reply read");
+const PROCESS: What =
+    What::us("large_call_process", "a call with 10 MiB, `process`, its reply read");
+const POWER: What = What::us("large_call_power", "a call with 10 MiB, `power`, its reply read");
 
 pub(super) const ROWS: &[Row] = &[
     Row {

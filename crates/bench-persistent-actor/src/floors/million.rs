@@ -1,6 +1,7 @@
 //! Many calls to one actor: whether the second half costs more than the first, and how long the
 //! upkeep of the store lets a call wait.
 
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use persistent_actor::{ActorState, CallId, Durability, SessionId};
@@ -15,17 +16,21 @@ use crate::measurement::{median, quantile};
 const LATENCY_1: What = What::us("long_latency_first", "median call in the first half");
 const LATENCY_2: What = What::us("long_latency_second", "median call in the second half");
 const MEMORY_1: What =
-    What::mib("long_memory_first", "most memory (PSS) of actor and node, first half");
-const MEMORY_2: What = What::mib("long_memory_second", "the same, second half");
-const DISK_1: What = What::mib("long_disk_first", "most disk space, first half");
-const DISK_2: What = What::mib("long_disk_second", "the same, second half");
+    What::mib("long_memory_first", "most memory (PSS) of actor and node in the first half");
+const MEMORY_2: What =
+    What::mib("long_memory_second", "most memory (PSS) of actor and node in the second half");
+const DISK_1: What = What::mib("long_disk_first", "most disk space in the first half");
+const DISK_2: What = What::mib("long_disk_second", "most disk space in the second half");
 const TAIL: What = What::us("long_p9999", "the call that 9 999 of 10 000 are shorter than");
 const POWER_CALL: What = What::us("long_power_median", "median call, `power`");
 const PAUSE: What = What::us(
     "long_pause_process",
     "upkeep of the store between two calls (99 % of those with a checkpoint are shorter), `process`",
 );
-const PAUSE_POWER: What = What::us("long_pause_power", "the same, `power`");
+const PAUSE_POWER: What = What::us(
+    "long_pause_power",
+    "upkeep of the store between two calls (99 % of those with a checkpoint are shorter), `power`",
+);
 
 pub(super) const ROWS: &[Row] = &[
     Row {
@@ -102,19 +107,22 @@ pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> 
     Ok(found.into_iter().filter_map(|(what, v)| Some(Found { what, value: v? })).collect())
 }
 
+/// A long run in a process of its own: this one's memory holds what was measured before.
 fn parts(
     context: &Context<'_>,
     durability: Durability,
     calls: u64,
 ) -> Result<Vec<Part>, FloorsError> {
-    let path = context.dir.join(format!("long-{durability}"));
-    let mut parts = Vec::new();
-    let run = long_run::run(&path, durability, calls, |part| {
-        parts.push(*part);
-        Ok(())
-    });
-    context.runtime.block_on(run)?;
-    Ok(parts)
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("long-run").arg(format!("--calls={calls}"));
+    command.arg(format!("--durability={durability}")).arg("--dir").arg(context.dir);
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(system("start a long run"))?;
+    let parts = long_run::read(&String::from_utf8_lossy(&output.stdout));
+    match parts {
+        Some(parts) if output.status.success() => Ok(parts),
+        _ => Err(FloorsError::Wrong("the long run failed")),
+    }
 }
 
 /// The time between two commits of the store in which it keeps its files in order: after a reply,

@@ -17,6 +17,7 @@ mod million;
 mod probe;
 mod recovery;
 mod report;
+pub mod scaling;
 mod small;
 mod start;
 mod what;
@@ -31,9 +32,9 @@ use tokio::runtime::Runtime;
 
 use crate::cli::FloorsArgs;
 use crate::export::{OutputError, OutputFile};
-use crate::long_run::LongRunError;
 use crate::machine_load::LoadWatch;
 use crate::notes::{self, Notes};
+use crate::plot::PlotError;
 use crate::processor::OneProcessor;
 use crate::state_dir::{StateDir, StateDirError};
 use crate::warnings::{self, Warning};
@@ -52,9 +53,6 @@ pub enum FloorsError {
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] Error),
-    /// Many calls to one actor failed.
-    #[error(transparent)]
-    LongRun(#[from] LongRunError),
     /// There is no place for files.
     #[error("--dir: {0}")]
     Dir(#[from] StateDirError),
@@ -74,6 +72,9 @@ pub enum FloorsError {
         /// Why.
         source: OutputError,
     },
+    /// A plot cannot be drawn.
+    #[error(transparent)]
+    Plot(Box<PlotError>),
     /// An output file could not be written at the end.
     #[error("cannot write {}: {source}", path.display())]
     Write {

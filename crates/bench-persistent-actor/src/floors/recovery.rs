@@ -19,15 +19,20 @@ const BARE_SMALL: What = What::us(
     "bare_recovery_small",
     "a bare process killed, the kill noticed, started anew, 4 KiB loaded, answer",
 );
-const BARE_LARGE: What = What::us("bare_recovery_large", "the same with 10 MiB, in huge pages");
+const BARE_LARGE: What = What::us(
+    "bare_recovery_large",
+    "a bare process with 10 MiB killed, the kill noticed, started anew, 10 MiB loaded, answer",
+);
 const SMALL_PROCESS: What =
     What::us("recovery_small_process", "a small actor killed, until its next reply, `process`");
-const SMALL_POWER: What = What::us("recovery_small_power", "the same, `power`");
+const SMALL_POWER: What =
+    What::us("recovery_small_power", "a small actor killed, until its next reply, `power`");
 const LARGE_PROCESS: What = What::us(
     "recovery_large_process",
     "an actor of 10 MiB killed, until its next reply, `process`",
 );
-const LARGE_POWER: What = What::us("recovery_large_power", "the same, `power`");
+const LARGE_POWER: What =
+    What::us("recovery_large_power", "an actor of 10 MiB killed, until its next reply, `power`");
 
 const TARGET: Target = Target::AtMost(1.5);
 

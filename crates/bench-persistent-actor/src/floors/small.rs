@@ -20,7 +20,8 @@ const TRIP: What =
     What::us("socket_round_trip", "64 bytes to a bare process and back, tokio on this side");
 const TRIP_SYNC: What = What::us(
     "socket_round_trip_fdatasync",
-    "the same; before it answers, the process writes 64 bytes to a prewritten file and syncs it",
+    "64 bytes to a bare process and back, which before it answers writes them to a prewritten file \
+     and syncs it",
 );
 const NONE: What = What::us("small_call_none", "a call to a small actor, no safe state");
 const PROCESS: What = What::us("small_call_process", "a call to a small actor, `process`");

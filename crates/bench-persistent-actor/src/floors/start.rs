@@ -17,11 +17,15 @@ use crate::measurement::median;
 
 const BARE_20: What = What::us("start_20_bare", "20 bare processes started, first answer of all");
 const NONE_20: What = What::us("start_20_none", "20 actors started, first reply of all");
-const POWER_20: What = What::us("start_20_power", "the same, `power`: 20 new states");
+const POWER_20: What =
+    What::us("start_20_power", "20 actors with new states started, `power`, first reply of all");
 const BARE_1000: What =
     What::us("start_1000_bare", "1 000 bare processes started, first answer of all");
 const NONE_1000: What = What::us("start_1000_none", "1 000 actors started, first reply of all");
-const POWER_1000: What = What::us("start_1000_power", "the same, `power`: 1 000 new states");
+const POWER_1000: What = What::us(
+    "start_1000_power",
+    "1 000 actors with new states started, `power`, first reply of all",
+);
 const PSS_20: What = What::mib("pss_20", "proportional memory of an idle small actor, one of 20");
 const PSS_1000: What =
     What::mib("pss_1000", "proportional memory of an idle small actor, one of 1 000");

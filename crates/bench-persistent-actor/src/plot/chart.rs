@@ -16,9 +16,9 @@ const LEGEND_ROW: f64 = 23.0;
 const LEGEND_COLUMNS: usize = 2;
 const BOTTOM: f64 = 58.0;
 
-const INK: &str = "#222222";
-const FAINT: &str = "#666666";
-const GRID: &str = "#e4e4e4";
+pub(super) const INK: &str = "#222222";
+pub(super) const FAINT: &str = "#666666";
+pub(super) const GRID: &str = "#e4e4e4";
 
 /// Below this range the noise of a run would fill the picture.
 const LEAST_RANGE: (f64, f64) = (0.9, 1.12);
@@ -29,14 +29,14 @@ const MAX_DELAY_TICKS: usize = 9;
 /// How a series looks. Colours after Okabe and Ito ("Color Universal Design", 2008), which
 /// people with any colour vision can tell apart; marker and dashes differ as well. Markers are
 /// of different sizes, so that equal points show as one inside the other.
-struct Style {
-    colour: &'static str,
-    dashes: &'static str,
-    marker: Marker,
+pub(super) struct Style {
+    pub(super) colour: &'static str,
+    pub(super) dashes: &'static str,
+    pub(super) marker: Marker,
 }
 
 #[derive(Clone, Copy)]
-enum Marker {
+pub(super) enum Marker {
     Disc,
     Ring,
     Square,
@@ -62,7 +62,7 @@ const STYLES: [Style; 10] = [
     Style { colour: "#222222", dashes: "7 4", marker: Marker::LargeRing },
 ];
 
-fn font(size: f64, weight: u32, colour: &'static str, anchor: Anchor) -> Font {
+pub(super) fn font(size: f64, weight: u32, colour: &'static str, anchor: Anchor) -> Font {
     Font { size, weight, colour, anchor }
 }
 
@@ -173,7 +173,7 @@ fn draw_series(svg: &mut Svg, series: &Series, style: &Style, x: &LogScale, y: &
     }
 }
 
-fn stroke(style: &Style) -> String {
+pub(super) fn stroke(style: &Style) -> String {
     let dashes = match style.dashes {
         "" => String::new(),
         dashes => format!(r#" stroke-dasharray="{dashes}""#),
@@ -181,7 +181,7 @@ fn stroke(style: &Style) -> String {
     format!(r#"stroke="{}" stroke-width="2.2" stroke-linejoin="round"{dashes}"#, style.colour)
 }
 
-fn marker(svg: &mut Svg, (x, y): (f64, f64), style: &Style) {
+pub(super) fn marker(svg: &mut Svg, (x, y): (f64, f64), style: &Style) {
     let colour = style.colour;
     let filled = format!(r##"fill="{colour}" stroke="#ffffff" stroke-width="1""##);
     let outlined = format!(r#"fill="none" stroke="{colour}" stroke-width="2""#);

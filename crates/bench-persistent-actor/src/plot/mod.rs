@@ -6,8 +6,10 @@
 pub mod chart;
 pub mod data;
 pub mod engines;
+pub mod lines;
 pub mod png;
 pub mod scale;
+pub mod scaling;
 pub mod svg;
 pub mod table;
 
@@ -58,6 +60,13 @@ pub enum PlotError {
 /// See [`PlotError`].
 pub fn draw_all(args: &PlotArgs) -> Result<(), PlotError> {
     for path in &args.csv {
+        if let Some(charts) = scaling::charts(path, args.subtitle.as_deref().unwrap_or_default()) {
+            let charts = charts.map_err(|source| PlotError::Data { path: path.clone(), source })?;
+            for (name, svg) in charts {
+                draw_svg(&svg, &plot_path(args, path, name, "svg"))?;
+            }
+            continue;
+        }
         let comparison = read(path)?;
         for large in [false, true] {
             draw(args, path, &comparison, large)?;
@@ -73,21 +82,25 @@ fn draw(args: &PlotArgs, csv: &Path, data: &Comparison, large: bool) -> Result<(
     }
     let subtitle = args.subtitle.as_deref().unwrap_or_default();
     let svg = chart::relative_times(&series, large, subtitle);
-    let svg_path = plot_path(args, csv, large, "svg");
-    write(&svg_path, svg.as_bytes())?;
-    let png_path = plot_path(args, csv, large, "png");
+    let size = if large { "-large" } else { "-small" };
+    draw_svg(&svg, &plot_path(args, csv, size, "svg"))
+}
+
+/// Writes a picture as it is, and beside it as PNG.
+fn draw_svg(svg: &str, path: &Path) -> Result<(), PlotError> {
+    write(path, svg.as_bytes())?;
+    let png_path = path.with_extension("png");
     let png =
-        png::render(&svg).map_err(|reason| PlotError::Draw { path: png_path.clone(), reason })?;
+        png::render(svg).map_err(|reason| PlotError::Draw { path: png_path.clone(), reason })?;
     write(&png_path, &png)?;
-    notes::print(&format!("drew {} and .png", svg_path.display()));
+    notes::print(&format!("drew {} and .png", path.display()));
     Ok(())
 }
 
-fn plot_path(args: &PlotArgs, csv: &Path, large: bool, extension: &str) -> PathBuf {
-    let size = if large { "large" } else { "small" };
+fn plot_path(args: &PlotArgs, csv: &Path, suffix: &str, extension: &str) -> PathBuf {
     let stem = csv.file_stem().unwrap_or_default().to_string_lossy();
     let dir = args.output_dir.as_deref().or(csv.parent()).unwrap_or(Path::new(""));
-    dir.join(format!("{stem}-{size}.{extension}"))
+    dir.join(format!("{stem}{suffix}.{extension}"))
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), PlotError> {
