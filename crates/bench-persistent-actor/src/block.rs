@@ -1,6 +1,9 @@
-//! [`Block`]: an actor whose state is an array of any size, changed in part or as a whole.
+//! Actors whose state is an array of any size, changed in part or as a whole: [`Block`], whose changes
+//! are found by comparison, and [`Pages`], whose changes are told.
 
-use persistent_actor_runtime::{Bytes, actor, safe_state};
+use std::future::Future;
+
+use persistent_actor_runtime::{Bytes, CallError, Node, PagedBytes, SpawnError, actor, safe_state};
 use serde::{Deserialize, Serialize};
 
 /// An actor whose state is an array of bytes; empty at first.
@@ -29,3 +32,79 @@ impl Block {
         self.data.get(at as usize).copied()
     }
 }
+
+/// The same in pages: what changes is told to the state, not found by comparison.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Pages {
+    data: PagedBytes,
+}
+
+#[actor]
+impl Pages {
+    /// Replaces the state by `len` bytes of this value, all of it written.
+    #[safe_state("data")]
+    pub fn fill(&mut self, len: u64, value: u8) {
+        self.data = PagedBytes::zeroed(len as usize);
+        self.data.visit_mut(0..len as usize, |_, part| part.fill(value));
+    }
+
+    /// Changes `len` bytes from `at` on.
+    #[safe_state("data")]
+    pub fn change(&mut self, at: u64, len: u64, value: u8) {
+        let (at, len) = (at as usize, len as usize);
+        self.data.visit_mut(at..at + len, |_, part| part.fill(value));
+    }
+
+    /// The byte at this place; `None` beyond the end.
+    pub fn byte(&self, at: u64) -> Option<u8> {
+        let at = at as usize;
+        (at < self.data.len()).then(|| self.data.get(at..at + 1)[0])
+    }
+}
+
+/// An actor whose state is an array of any size.
+pub trait Array: Clone + Send + 'static {
+    /// What tells its states from others'.
+    const KIND: &'static str;
+
+    /// Starts an actor and waits until it is ready.
+    fn spawn(node: &Node, name: &str) -> impl Future<Output = Result<Self, SpawnError>> + Send;
+    /// Replaces the state by `len` bytes of this value.
+    fn fill(&self, len: u64, value: u8) -> impl Future<Output = Result<(), CallError>> + Send;
+    /// Changes `len` bytes from `at` on.
+    fn change(
+        &self,
+        at: u64,
+        len: u64,
+        value: u8,
+    ) -> impl Future<Output = Result<(), CallError>> + Send;
+    /// The byte at this place; `None` beyond the end.
+    fn byte(&self, at: u64) -> impl Future<Output = Result<Option<u8>, CallError>> + Send;
+}
+
+macro_rules! array {
+    ($handle:ty, $actor:ty, $kind:literal) => {
+        impl Array for $handle {
+            const KIND: &'static str = $kind;
+
+            async fn spawn(node: &Node, name: &str) -> Result<Self, SpawnError> {
+                node.actor::<$actor>(name).spawn().await
+            }
+
+            async fn fill(&self, len: u64, value: u8) -> Result<(), CallError> {
+                self.fill(len, value).await
+            }
+
+            async fn change(&self, at: u64, len: u64, value: u8) -> Result<(), CallError> {
+                self.change(at, len, value).await
+            }
+
+            async fn byte(&self, at: u64) -> Result<Option<u8>, CallError> {
+                self.byte(at).await
+            }
+        }
+    };
+}
+
+array!(BlockHandle, Block, "block");
+array!(PagesHandle, Pages, "pages");

@@ -13,21 +13,21 @@ use super::memory::{Region, read_all};
 use super::probe::{Probe, Share, Turn, alternate, micros};
 use super::what::{Found, Row, Target, What};
 use super::{Context, Effort, FloorsError, crew, system};
-use crate::block::{Block, BlockHandle};
+use crate::block::{Array, BlockHandle, PagesHandle};
 
 /// How much changes in each call. Bytes.
 const CHANGE: usize = 4096;
-
-const SMALL: What =
-    What::us("state_4_kib_power", "a call that changes all of a state of 4 KiB, `power`");
 
 /// A size of state.
 struct Size {
     len: usize,
     /// The rows that need it.
     rows: &'static [&'static str],
+    /// The commit of a small state, beside the others of this size: the same disk, the same moment.
+    small: What,
     read: What,
     found: What,
+    told: What,
     /// How many calls in a turn.
     times: usize,
 }
@@ -35,7 +35,11 @@ struct Size {
 const MIB: usize = 1 << 20;
 
 macro_rules! size {
-    ($name:ident, $read:ident, $found:ident, $key:literal, $text:literal, $len:expr, $times:expr) => {
+    ($name:ident, $small:ident, $read:ident, $found:ident, $told:ident, $key:literal, $text:literal, $len:expr, $times:expr) => {
+        const $small: What = What::us(
+            concat!("state_4_kib_beside_", $key),
+            "a call that changes all of a state of 4 KiB, `power`",
+        );
         const $read: What = What::us(
             concat!("read_", $key),
             concat!("reading ", $text, " once, cold where it is larger than the caches"),
@@ -48,29 +52,49 @@ macro_rules! size {
                 " in place, found by comparison, `power`"
             ),
         );
+        const $told: What = What::us(
+            concat!("change_told_", $key),
+            concat!("a call that changes 4 KiB of ", $text, " in pages, `power`"),
+        );
         const $name: Size = Size {
             len: $len,
-            rows: &[concat!("change-", $key, "-found")],
+            rows: &[concat!("change-", $key, "-found"), concat!("change-", $key, "-told")],
+            small: $small,
             read: $read,
             found: $found,
+            told: $told,
             times: $times,
         };
     };
 }
 
-size!(SIZE_1M, READ_1M, FOUND_1M, "1m", "1 MiB", MIB, 60);
-size!(SIZE_64M, READ_64M, FOUND_64M, "64m", "64 MiB", 64 * MIB, 5);
-size!(SIZE_1G, READ_1G, FOUND_1G, "1g", "1 GiB", 1024 * MIB, 2);
+size!(SIZE_1M, SMALL_1M, READ_1M, FOUND_1M, TOLD_1M, "1m", "1 MiB", MIB, 60);
+size!(SIZE_64M, SMALL_64M, READ_64M, FOUND_64M, TOLD_64M, "64m", "64 MiB", 64 * MIB, 5);
+size!(SIZE_1G, SMALL_1G, READ_1G, FOUND_1G, TOLD_1G, "1g", "1 GiB", 1024 * MIB, 2);
 
 const SIZES: [Size; 3] = [SIZE_1M, SIZE_64M, SIZE_1G];
 
 pub(super) const ROWS: &[Row] = &[
     Row {
+        key: "change-1m-told",
+        work: "4 KiB of 1 MiB changed range-wise, power",
+        product: &TOLD_1M,
+        floors: &[&SMALL_1M],
+        target: Target::AtMost(2.0),
+    },
+    Row {
         key: "change-1m-found",
         work: "4 KiB of 1 MiB changed in place, power",
         product: &FOUND_1M,
-        floors: &[&READ_1M, &SMALL],
+        floors: &[&READ_1M, &SMALL_1M],
         target: Target::AtMost(1.3),
+    },
+    Row {
+        key: "change-64m-told",
+        work: "4 KiB of 64 MiB changed range-wise, power",
+        product: &TOLD_64M,
+        floors: &[&SMALL_64M],
+        target: Target::AtMost(2.0),
     },
     Row {
         key: "change-64m-found",
@@ -78,6 +102,13 @@ pub(super) const ROWS: &[Row] = &[
         product: &FOUND_64M,
         floors: &[&READ_64M],
         target: Target::AtMost(1.3),
+    },
+    Row {
+        key: "change-1g-told",
+        work: "4 KiB of 1 GiB changed range-wise, power",
+        product: &TOLD_1G,
+        floors: &[&SMALL_1G],
+        target: Target::AtMost(2.0),
     },
     Row {
         key: "change-1g-found",
@@ -99,14 +130,12 @@ pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> 
         if is_slow || !size.rows.iter().any(|row| context.wants(row)) {
             continue;
         }
-        let mut turns = vec![
+        let mut turns = [
             Turn::new(size.read, Read::start(size.len)?, size.times),
-            Turn::new(size.found, Change::start(context, size.len)?, size.times),
+            Turn::new(size.found, Change::<BlockHandle>::start(context, size.len)?, size.times),
+            Turn::new(size.told, Change::<PagesHandle>::start(context, size.len)?, 60),
+            Turn::new(size.small, Change::<BlockHandle>::start(context, CHANGE)?, 60),
         ];
-        // The commit of 4 KiB is met by the same disk as that of the smallest of the others.
-        if found.is_empty() {
-            turns.push(Turn::new(SMALL, Change::start(context, CHANGE)?, 60));
-        }
         found.extend(alternate(&mut turns, (2, rounds), context.runtime)?);
     }
     Ok(found)
@@ -138,37 +167,37 @@ impl Probe for Read {
 }
 
 /// Calls that change a part of an actor's state, at random places.
-pub(super) struct Change {
-    crew: crew::Crew<BlockHandle>,
+pub(super) struct Change<H> {
+    crew: crew::Crew<H>,
     len: usize,
     random: StdRng,
     calls: u8,
 }
 
-impl Change {
+impl<H: Array> Change<H> {
     pub(super) fn start(context: &Context<'_>, len: usize) -> Result<Self, FloorsError> {
-        let crew = block(context, Durability::Power, &format!("block-{len}"), len)?;
+        let crew = block(context, Durability::Power, &format!("{}-{len}", H::KIND), len)?;
         Ok(Self { crew, len, random: StdRng::seed_from_u64(len as u64), calls: 0 })
     }
 }
 
 /// An actor with a state of this length.
-pub(super) fn block(
+pub(super) fn block<H: Array>(
     context: &Context<'_>,
     durability: Durability,
     name: &str,
     len: usize,
-) -> Result<crew::Crew<BlockHandle>, FloorsError> {
+) -> Result<crew::Crew<H>, FloorsError> {
     let mut crew = crew::Crew::empty(context, durability, name)?;
     context.runtime.block_on(async {
-        let block = crew.node.actor::<Block>("block").spawn().await.map_err(Error::from)?;
+        let block = H::spawn(&crew.node, "block").await.map_err(Error::from)?;
         block.fill(len as u64, 1).await.map_err(Error::from)?;
         crew.members.push(block);
         Ok(crew)
     })
 }
 
-impl Probe for Change {
+impl<H: Array> Probe for Change<H> {
     fn sample(&mut self, runtime: &Runtime, share: &Share) -> Result<Vec<f64>, FloorsError> {
         runtime.block_on(async {
             let mut samples = Vec::new();
@@ -182,6 +211,10 @@ impl Probe for Change {
                 let call = block.change(place as u64, len as u64, self.calls);
                 call.await.map_err(Error::from)?;
                 samples.push(micros(begin));
+                let last = block.byte((place + len - 1) as u64).await.map_err(Error::from)?;
+                if last != Some(self.calls) {
+                    return Err(FloorsError::Wrong("a change is not in the state"));
+                }
             }
             Ok(samples)
         })

@@ -109,7 +109,10 @@ fn actors(rows: &[Row], machine: &str) -> Vec<(&'static str, String)> {
     let x: (&str, fn(f64) -> String) = ("Number of actors", |x| format!("{x}"));
     let throughput = Lines {
         title: "Calls per second, by the number of actors",
-        subtitle: with_machine("Small actors called all at once, one call before each", machine),
+        subtitle: with_machine(
+            "Small actors called all at once, each with one call at a time",
+            machine,
+        ),
         x,
         y: ("Calls per second", rate),
         x_ticks: x_ticks.clone(),
@@ -117,7 +120,10 @@ fn actors(rows: &[Row], machine: &str) -> Vec<(&'static str, String)> {
     };
     let latency = Lines {
         title: "The time of a call, by the number of actors",
-        subtitle: with_machine("Small actors called all at once, one call before each", machine),
+        subtitle: with_machine(
+            "Small actors called all at once, each with one call at a time",
+            machine,
+        ),
         x,
         y: ("Time of a call", time),
         x_ticks,

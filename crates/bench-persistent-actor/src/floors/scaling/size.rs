@@ -14,11 +14,12 @@ use super::super::memory::Region;
 use super::super::probe::{Probe, Share, Turn, alternate, micros};
 use super::super::what::{What, find};
 use super::super::{Context, Effort, FloorsError, crew, system};
-use crate::block::BlockHandle;
+use crate::block::{BlockHandle, PagesHandle};
 use crate::measurement::median;
 
 const WHOLE: What = What::us("whole", "all of it changed");
 const FOUND: What = What::us("found", "4 KiB changed in place, found by comparison");
+const TOLD: What = What::us("told", "4 KiB changed, told by the actor");
 const WRITE: What = What::us("floor_write", "pwrite + fdatasync of all of it");
 const READ: What = What::us("floor_read", "reading it once");
 
@@ -39,10 +40,11 @@ pub(super) fn points(effort: Effort) -> Vec<usize> {
 
 pub(super) fn measure(context: &Context<'_>, len: usize) -> Result<Vec<Vec<String>>, FloorsError> {
     let rounds = if context.effort == Effort::Quick { 2 } else { 3 };
-    let whats = [WHOLE, FOUND, WRITE, READ];
+    let whats = [WHOLE, FOUND, TOLD, WRITE, READ];
     let mut turns = [
         Turn::new(WHOLE, Fill::start(context, len)?, TIMES),
-        Turn::new(FOUND, Change::start(context, len)?, TIMES),
+        Turn::new(FOUND, Change::<BlockHandle>::start(context, len)?, TIMES),
+        Turn::new(TOLD, Change::<PagesHandle>::start(context, len)?, TIMES),
         Turn::new(WRITE, Write::start(context, len)?, TIMES),
         Turn::new(READ, Read::start(len)?, TIMES),
     ];
