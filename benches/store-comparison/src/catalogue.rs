@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::engine::RocksDb;
 use crate::engine::{
     ChangeOnly, ChecksumOnly, Chunked, CompareOnly, Engine, Fjall, Guard, KeyValue, Lmdb, Product,
-    RawFile, Redb, Rename, Setup, Slots, Sqlite, SqliteSettings, Whole,
+    ProductPages, RawFile, Redb, Rename, Setup, Slots, Sqlite, SqliteSettings, Whole,
 };
 
 /// The durability that rows of one table have in common.
@@ -305,6 +305,13 @@ pub(crate) fn change_entries() -> Vec<Entry> {
             "the same after comparing the whole state with the last one",
             |setup| boxed(ChangeOnly::open(setup, CHANGE, true)),
         ),
+        entry(
+            "persistent-actor-pages",
+            Role::Product,
+            Power,
+            "our store with the state in pages (PagedBytes), told which bytes change",
+            |setup| boxed(ProductPages::open(setup, Durability::Power)),
+        ),
         entry("sqlite-chunks", Peer, Power, "SQLite, WAL, FULL, by 64 KiB, told", |setup| {
             chunked(Sqlite::open(setup, WAL_FULL))
         }),
@@ -361,9 +368,13 @@ mod tests {
         }
     }
 
+    fn is_told(name: &str) -> bool {
+        name.ends_with("-chunks") || name.ends_with("-pages")
+    }
+
     #[test]
     fn every_engine_that_is_told_of_a_change_has_the_whole_state() {
-        for entry in change_entries().iter().filter(|entry| entry.name.ends_with("-chunks")) {
+        for entry in change_entries().iter().filter(|entry| is_told(entry.name)) {
             let len = 300_001;
             let dir = tempfile::tempdir().unwrap();
             let mut engine = (entry.open)(&Setup { dir: dir.path(), len }).unwrap();

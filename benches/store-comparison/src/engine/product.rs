@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 use persistent_actor::codec::{Encoded, encode};
-use persistent_actor::{ActorState, Bytes, CallId, Durability, Reply, ReplyStatus, SessionId};
+use persistent_actor::{
+    ActorState, Bytes, CallId, Durability, PagedBytes, Reply, ReplyStatus, SessionId,
+};
 
 use super::{Engine, Setup, Update};
 
@@ -24,15 +26,21 @@ impl Product {
     }
 }
 
-impl Engine for Product {
-    fn commit(&mut self, update: &Update<'_>) -> Result<()> {
-        let changes = vec![(ATTRIBUTE.to_owned(), encode(update.value)?)];
+impl Product {
+    fn put(&mut self, value: Encoded) -> Result<()> {
+        let changes = vec![(ATTRIBUTE.to_owned(), value)];
         let reply = Reply { status: ReplyStatus::Returned, value: self.reply.clone() };
         let id = self.next;
         self.next.sequence += 1;
         // A caller that waits for each reply has those of all earlier calls.
         self.state.commit_call(id, id.sequence, id.sequence, reply, changes)?;
         Ok(())
+    }
+}
+
+impl Engine for Product {
+    fn commit(&mut self, update: &Update<'_>) -> Result<()> {
+        self.put(encode(update.value)?)
     }
 
     fn upkeep(&mut self) -> Result<()> {
@@ -41,5 +49,36 @@ impl Engine for Product {
 
     fn load(&mut self) -> Result<Option<Bytes>> {
         Ok(self.state.get(ATTRIBUTE)?)
+    }
+}
+
+/// The same with a state in pages, told which bytes change.
+pub(crate) struct ProductPages {
+    product: Product,
+    pages: PagedBytes,
+}
+
+impl ProductPages {
+    pub(crate) fn open(setup: &Setup<'_>, durability: Durability) -> Result<Self> {
+        Ok(Self { product: Product::open(setup, durability)?, pages: PagedBytes::zeroed(0) })
+    }
+}
+
+impl Engine for ProductPages {
+    fn commit(&mut self, update: &Update<'_>) -> Result<()> {
+        let value = update.value;
+        match self.pages.len() == value.len() {
+            true => self.pages.write(update.changed.start, &value[update.changed.clone()]),
+            false => self.pages = PagedBytes::from(&value[..]),
+        }
+        self.product.put(encode(&self.pages)?)
+    }
+
+    fn upkeep(&mut self) -> Result<()> {
+        self.product.upkeep()
+    }
+
+    fn load(&mut self) -> Result<Option<Bytes>> {
+        self.product.load()
     }
 }
