@@ -31,15 +31,15 @@ const LEVELS: [(&str, &str); 3] =
 /// One row: x, the name of its series, and its values.
 type Row = (f64, String, [f64; 3]);
 
+/// A figure as SVG, and what the name of its file ends in.
+pub type Figure = (&'static str, String);
+
 /// The figures of a CSV file of `scaling`, each with what its name ends in; `None` for any other
 /// file.
-pub fn charts(
-    path: &Path,
-    machine: &str,
-) -> Option<Result<Vec<(&'static str, String)>, DataError>> {
+pub fn charts(path: &Path, machine: &str) -> Option<Result<Vec<Figure>, DataError>> {
     let mut reader = csv::ReaderBuilder::new().from_path(path).ok()?;
     let header: Vec<String> = reader.headers().ok()?.iter().map(str::to_owned).collect();
-    let drawn: fn(&[Row], &str) -> Vec<(&'static str, String)> = match &header[..] {
+    let drawn: fn(&[Row], &str) -> Vec<Figure> = match &header[..] {
         header if header == SIZE_COLUMNS => size,
         header if header == ACTORS_COLUMNS => actors,
         _ => return None,
@@ -78,7 +78,7 @@ fn with_machine(text: &str, machine: &str) -> String {
     if machine.is_empty() { text.to_owned() } else { format!("{text} · {machine}") }
 }
 
-fn size(rows: &[Row], machine: &str) -> Vec<(&'static str, String)> {
+fn size(rows: &[Row], machine: &str) -> Vec<Figure> {
     let lines = SIZE_SERIES.iter().map(|&(key, name, look)| {
         let mut points = points(rows, key, 0);
         points.retain(|point| point.1 >= LEAST_US);
@@ -95,7 +95,7 @@ fn size(rows: &[Row], machine: &str) -> Vec<(&'static str, String)> {
     vec![("", draw(&figure))]
 }
 
-fn actors(rows: &[Row], machine: &str) -> Vec<(&'static str, String)> {
+fn actors(rows: &[Row], machine: &str) -> Vec<Figure> {
     let lines = |value: usize, suffix: &str, look: fn(usize) -> Look| -> Vec<Line> {
         let measured = LEVELS.iter().filter(|(level, _)| !points(rows, level, value).is_empty());
         let line = |(place, &(level, name)): (usize, &(&str, &str))| Line {
@@ -163,7 +163,7 @@ fn rate(per_s: f64) -> String {
 mod tests {
     use super::*;
 
-    fn drawn(content: &str) -> Option<Result<Vec<(&'static str, String)>, DataError>> {
+    fn drawn(content: &str) -> Option<Result<Vec<Figure>, DataError>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file.csv");
         std::fs::write(&path, content).unwrap();

@@ -18,6 +18,9 @@ use crate::plot;
 use crate::state_dir::StateDir;
 use crate::warnings;
 
+/// Rows of a CSV file.
+type Records = Vec<Vec<String>>;
+
 /// Something that is measured point after point.
 struct Sweep {
     figure: Figure,
@@ -25,7 +28,7 @@ struct Sweep {
     columns: &'static [&'static str],
     points: fn(Effort) -> Vec<usize>,
     /// The rows of one point.
-    measure: fn(&Context<'_>, usize) -> Result<Vec<Vec<String>>, FloorsError>,
+    measure: fn(&Context<'_>, usize) -> Result<Records, FloorsError>,
 }
 
 const SWEEPS: [Sweep; 2] = [
