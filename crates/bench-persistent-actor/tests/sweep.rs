@@ -64,6 +64,43 @@ fn the_grid_has_forty_runs_each_of_them_once_and_goes_on_where_it_stopped() {
     assert_eq!((rows(&bench.path(csv)).len(), keys.len()), (40, 40));
 }
 
+/// The rows of a sweep on Ray, as if it had been made: what is done there and what is not is told
+/// by the column `engine`.
+#[test]
+fn runs_on_ray_are_told_from_local_ones_in_one_file() {
+    let bench = Bench::new();
+    let mut rows = Vec::new();
+    for (engine, systems) in [
+        ("local", &["default", "safe_actor"][..]),
+        ("ray", &["default", "safe_actor", "prototype"]),
+    ] {
+        for system in systems {
+            for delay in [50, 20, 10, 5, 2] {
+                for large in ["False", "True"] {
+                    rows.push(format!("{system},{large},{delay},1.5,False,{engine}\n"));
+                    rows.push(format!("{system},{large},{delay},1.5,True,{engine}\n"));
+                }
+            }
+        }
+    }
+    let header = "system,large,delay_ms,duration,failure,engine\n";
+    std::fs::write(bench.path("both.csv"), format!("{header}{}", rows.concat())).unwrap();
+    for (engine, runs) in [("ray", 60), ("local", 40)] {
+        let output = sweep(&bench, "both.csv", &["--quick", "--engine", engine]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let expected = format!("has {runs} of {runs} runs already");
+        assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
+        assert!(stdout(&output).contains("prototype on Ray, failure"), "{}", stdout(&output));
+    }
+    let local = rows.iter().filter(|row| row.ends_with(",local\n")).cloned().collect::<String>();
+    std::fs::write(bench.path("local.csv"), format!("{header}{local}")).unwrap();
+    let output = sweep(&bench, "local.csv", &["--quick", "--engine=ray"]);
+    assert!(stderr(&output).contains("[1/60] default on ray"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("not ours to append to"), "{}", stderr(&output));
+    let output = sweep(&bench, "local.csv", &["--engine=spark"]);
+    assert!(stderr(&output).contains("--engine=spark: expected local or ray"));
+}
+
 #[test]
 fn a_run_that_fails_ends_the_sweep_with_its_exit_code() {
     let bench = Bench::new();

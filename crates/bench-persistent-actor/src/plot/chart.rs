@@ -77,7 +77,7 @@ pub fn relative_times(series: &[Series], large: bool, subtitle: &str) -> String 
     let y = LogScale::new(y_range, (frame.bottom(), frame.top));
     let mut svg = Svg::new(WIDTH, frame.height);
     title(&mut svg, large, subtitle, &baseline(series));
-    axes(&mut svg, frame, &x, &y, &x_ticks(&delays, x_range), &ticks(y_range.0, y_range.1));
+    axes(&mut svg, frame, &x, &y, &x_ticks(&delays, x_range), &y_ticks(y_range));
     // The first have the smallest markers and come on top.
     let styled: Vec<_> = series.iter().zip(STYLES.iter().cycle()).collect();
     for (series, style) in styled.into_iter().rev() {
@@ -126,6 +126,15 @@ fn delays(series: &[Series]) -> Vec<f64> {
 
 fn x_ticks(delays: &[f64], (low, high): (f64, f64)) -> Vec<f64> {
     if delays.len() <= MAX_DELAY_TICKS { delays.to_vec() } else { ticks(low, high) }
+}
+
+/// Round numbers, and 1 in any case: that is what all is compared with.
+fn y_ticks((low, high): (f64, f64)) -> Vec<f64> {
+    let mut ticks = ticks(low, high);
+    if !ticks.iter().any(|tick| (tick - 1.0).abs() < 1e-9) {
+        ticks.push(1.0);
+    }
+    ticks
 }
 
 fn title(svg: &mut Svg, large: bool, subtitle: &str, baseline: &str) {
@@ -261,6 +270,25 @@ mod tests {
             let x: f64 = circle.split('"').next().unwrap().parse().unwrap();
             assert!((LEFT..=WIDTH - RIGHT).contains(&x), "{x}");
         }
+    }
+
+    #[test]
+    fn ten_series_of_two_engines_have_ten_looks_and_the_axis_a_one() {
+        let mut all = Vec::new();
+        for engine in [LOCAL, "ray"] {
+            for system in ["default", "prototype", "safe_actor"] {
+                for failure in [false, true] {
+                    let one = series(system, failure, &[0.6, 2.0, 3.0, 5.0, 8.0]);
+                    all.push(Series { engine: engine.to_owned(), ..one });
+                }
+            }
+        }
+        all.retain(|series| series.engine != LOCAL || series.system != "prototype");
+        let looks: std::collections::HashSet<String> =
+            STYLES.iter().map(|style| format!("{}{}", style.colour, style.marker as u8)).collect();
+        assert_eq!((looks.len(), all.len()), (10, 10));
+        let svg = relative_times(&all, false, "");
+        assert!(svg.contains("safe_actor on Ray, failure") && svg.contains(">1</text>"));
     }
 
     #[test]
