@@ -104,7 +104,9 @@ def end_with_the_benchmark(run: dict[str, Any], channel: Any, over: threading.Ev
 
 def main() -> None:
     if sys.version_info < MIN_PYTHON:
-        sys.exit("Python %d.%d or newer is needed" % MIN_PYTHON)
+        # The other modules may not even be readable for this Python.
+        print('{"type":"error","reason":"python","message":"%d.%d"}' % sys.version_info[:2])
+        return
     from channel import Channel
 
     channel = Channel()

@@ -77,7 +77,7 @@ def start(run: dict[str, Any]) -> list[Member]:
 def remote_class(run: dict[str, Any]) -> Any:
     module = importlib.import_module(MODULES[run["system"]])
     # The workers cannot import it: it lies beside this driver alone.
-    ray.cloudpickle.register_pickle_by_value(module)
+    ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
     cls = module.Large if run["large"] else module.Small
     if any(kill["part"] is None for kill in run["kills"]):
         cls = that_can_die(cls)

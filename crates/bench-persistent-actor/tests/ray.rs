@@ -272,18 +272,31 @@ fn a_cluster_that_runs_already_is_joined_and_goes_on() {
 }
 
 #[test]
-fn a_python_without_ray_is_told_what_to_install() {
+fn a_python_without_ray_or_too_old_is_told_what_to_install() {
     let python = default_python();
     if Command::new(&python).arg("--version").output().is_err() {
         let _ = writeln!(std::io::stderr(), "SKIPPED: a Python without Ray: there is no Python");
         return;
     }
     let bench = Bench::new();
+    let script = |name: &str, arguments: &str| -> PathBuf {
+        let path = bench.path(name);
+        let text = format!("#!/bin/sh\nexec '{}' {arguments} \"$@\"\n", python.display());
+        std::fs::write(&path, text).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&path, mode).unwrap();
+        path
+    };
+    let old = script(
+        "old-python",
+        "-c 'import runpy, sys; sys.version_info = (3, 8, 1, \"final\", 0)\n\
+         runpy.run_path(sys.argv[1], run_name=\"__main__\")'",
+    );
+    let output = bench.run(&[SMALL, &[&format!("--python={}", old.display())]].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("is Python 3.8; expected Python 3.11"), "{}", stderr(&output));
     // -S: without the packages that are installed.
-    let bare: PathBuf = bench.path("bare-python");
-    std::fs::write(&bare, format!("#!/bin/sh\nexec '{}' -S \"$@\"\n", python.display())).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    std::fs::set_permissions(&bare, mode).unwrap();
+    let bare = script("bare-python", "-S");
     let flag = format!("--python={}", bare.display());
     for (system, lacks, install) in [
         ("--durability=power", "numpy ray", "numpy 'ray>=2.40'`"),

@@ -153,6 +153,9 @@ impl Driver {
             (Reason::Missing, _) => {
                 RayError::NoPackage { python: self.settings.python.clone(), packages: message }
             }
+            (Reason::Python, _) => {
+                RayError::OldPython { python: self.settings.python.clone(), version: message }
+            }
             (Reason::Connect, Some(address)) => {
                 RayError::Connect { address: address.clone(), message }
             }

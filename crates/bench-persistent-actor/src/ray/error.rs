@@ -23,6 +23,19 @@ pub enum RayError {
         /// What the system said.
         source: io::Error,
     },
+    /// The interpreter is too old.
+    #[error(
+        "--engine=ray: {} is Python {version}; expected Python 3.11 or newer, named with --python or \
+         PERSISTENT_ACTOR_PYTHON, or in the project's directory the environment that \
+         `scripts/python-env.sh` makes",
+        python.display()
+    )]
+    OldPython {
+        /// The interpreter.
+        python: PathBuf,
+        /// Its version.
+        version: String,
+    },
     /// The interpreter lacks packages.
     #[error(
         "--engine=ray: {} lacks {packages}; in the project's directory, `{}` installs what is \
@@ -100,7 +113,13 @@ pub enum RayError {
 impl RayError {
     /// Whether what was asked for cannot be done here; otherwise the run failed.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::NoPython { .. } | Self::NoPackage { .. } | Self::Connect { .. })
+        matches!(
+            self,
+            Self::NoPython { .. }
+                | Self::OldPython { .. }
+                | Self::NoPackage { .. }
+                | Self::Connect { .. }
+        )
     }
 
     pub(crate) fn unexpected(message: &Message) -> Self {

@@ -107,7 +107,8 @@ pub enum Message {
     Error {
         /// Which.
         reason: Reason,
-        /// For `missing`, the packages, separated by spaces; otherwise a text.
+        /// For `missing`, the packages, separated by spaces; for `python`, its version; otherwise
+        /// a text.
         message: String,
     },
 }
@@ -116,6 +117,8 @@ pub enum Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
+    /// The interpreter is too old.
+    Python,
     /// Packages are missing.
     Missing,
     /// The cluster could not be started or joined.
