@@ -1,9 +1,11 @@
-//! Actors whose state is an array of any size, changed in part or as a whole: [`Block`], whose changes
-//! are found by comparison, and [`Pages`], whose changes are told.
+//! Actors whose state is an array of any size, changed in part or as a whole: [`Block`], which is
+//! replaced, [`Tracked`], whose changes are found by comparison, and [`Pages`], whose are told.
 
 use std::future::Future;
 
-use persistent_actor_runtime::{Bytes, CallError, Node, PagedBytes, SpawnError, actor, safe_state};
+use persistent_actor_runtime::{
+    Bytes, CallError, Node, PagedBytes, SpawnError, TrackedBytes, actor, safe_state,
+};
 use serde::{Deserialize, Serialize};
 
 /// An actor whose state is an array of bytes; empty at first.
@@ -20,11 +22,38 @@ impl Block {
         self.data = Bytes::build(len as usize, |out| out.fill(value));
     }
 
-    /// Changes `len` bytes from `at` on in place; nobody is told which.
+    /// Changes `len` bytes from `at` on, in a copy.
     #[safe_state("data")]
     pub fn change(&mut self, at: u64, len: u64, value: u8) {
         let (at, len) = (at as usize, len as usize);
         self.data.make_mut()[at..at + len].fill(value);
+    }
+
+    /// The byte at this place; `None` beyond the end.
+    pub fn byte(&self, at: u64) -> Option<u8> {
+        self.data.get(at as usize).copied()
+    }
+}
+
+/// The same, changed in place: nobody is told where.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Tracked {
+    data: TrackedBytes,
+}
+
+#[actor]
+impl Tracked {
+    /// Replaces the state by `len` bytes of this value, all of it written.
+    #[safe_state("data")]
+    pub fn fill(&mut self, len: u64, value: u8) {
+        self.data = TrackedBytes::from(vec![value; len as usize]);
+    }
+
+    /// Changes `len` bytes from `at` on.
+    #[safe_state("data")]
+    pub fn change(&mut self, at: u64, len: u64, value: u8) {
+        let (at, len) = (at as usize, len as usize);
+        self.data[at..at + len].fill(value);
     }
 
     /// The byte at this place; `None` beyond the end.
@@ -107,4 +136,5 @@ macro_rules! array {
 }
 
 array!(BlockHandle, Block, "block");
+array!(TrackedHandle, Tracked, "tracked");
 array!(PagesHandle, Pages, "pages");

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use rustix::mm::{Advice, madvise};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use twox_hash::XxHash3_64;
 
@@ -13,6 +14,8 @@ use crate::paged_bytes::PagedBytes;
 
 /// The unit of comparing. Bytes.
 const CHUNK: usize = 64 * 1024;
+/// Bytes.
+const HUGE_PAGE: usize = 2 << 20;
 
 /// A large byte array in one piece that is changed in place, anywhere.
 ///
@@ -86,10 +89,32 @@ fn hash(chunk: &[u8]) -> u64 {
     XxHash3_64::oneshot_with_seed(*seed, chunk)
 }
 
+/// Zeros, in huge pages if the system has some for them: reading all of them is what a commit does.
+fn zeros(len: usize) -> Vec<u8> {
+    let mut memory: Vec<u8> = Vec::with_capacity(len);
+    let start = memory.as_mut_ptr();
+    let skipped = start.align_offset(HUGE_PAGE);
+    let whole = len.saturating_sub(skipped) / HUGE_PAGE * HUGE_PAGE;
+    if whole > 0 {
+        // SAFETY: the range lies within the memory that was just reserved, and the advice changes
+        // nothing that is in it. If it is not taken, small pages serve.
+        let _ = unsafe { madvise(start.add(skipped).cast(), whole, Advice::LinuxHugepage) };
+    }
+    memory.resize(len, 0);
+    memory
+}
+
+impl From<&[u8]> for TrackedBytes {
+    fn from(content: &[u8]) -> Self {
+        let mut live = zeros(content.len());
+        live.copy_from_slice(content);
+        Self::of(live, PagedBytes::from(content))
+    }
+}
+
 impl From<Vec<u8>> for TrackedBytes {
     fn from(content: Vec<u8>) -> Self {
-        let pages = PagedBytes::from(&content[..]);
-        Self::of(content, pages)
+        Self::from(&content[..])
     }
 }
 
@@ -103,7 +128,9 @@ impl Clone for TrackedBytes {
     fn clone(&self) -> Self {
         let mut image = self.image();
         image.update(&self.live);
-        Self::of(self.live.clone(), image.pages.clone())
+        let mut live = zeros(self.live.len());
+        live.copy_from_slice(&self.live);
+        Self::of(live, image.pages.clone())
     }
 }
 
@@ -149,7 +176,9 @@ impl Serialize for TrackedBytes {
 impl<'de> Deserialize<'de> for TrackedBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let pages = PagedBytes::deserialize(deserializer)?;
-        Ok(Self::of(pages.to_vec(), pages))
+        let mut live = zeros(pages.len());
+        pages.read(0, &mut live);
+        Ok(Self::of(live, pages))
     }
 }
 

@@ -13,7 +13,7 @@ use super::memory::{Region, read_all};
 use super::probe::{Probe, Share, Turn, alternate, micros};
 use super::what::{Found, Row, Target, What};
 use super::{Context, Effort, FloorsError, crew, system};
-use crate::block::{Array, BlockHandle, PagesHandle};
+use crate::block::{Array, BlockHandle, PagesHandle, TrackedHandle};
 
 /// How much changes in each call. Bytes.
 const CHANGE: usize = 4096;
@@ -132,7 +132,7 @@ pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> 
         }
         let mut turns = [
             Turn::new(size.read, Read::start(size.len)?, size.times),
-            Turn::new(size.found, Change::<BlockHandle>::start(context, size.len)?, size.times),
+            Turn::new(size.found, Change::<TrackedHandle>::start(context, size.len)?, size.times),
             Turn::new(size.told, Change::<PagesHandle>::start(context, size.len)?, 60),
             Turn::new(size.small, Change::<BlockHandle>::start(context, CHANGE)?, 60),
         ];

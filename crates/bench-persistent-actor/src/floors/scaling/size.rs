@@ -14,7 +14,7 @@ use super::super::memory::Region;
 use super::super::probe::{Probe, Share, Turn, alternate, micros};
 use super::super::what::{What, find};
 use super::super::{Context, Effort, FloorsError, crew, system};
-use crate::block::{BlockHandle, PagesHandle};
+use crate::block::{BlockHandle, PagesHandle, TrackedHandle};
 use crate::measurement::median;
 
 const WHOLE: What = What::us("whole", "all of it changed");
@@ -43,7 +43,7 @@ pub(super) fn measure(context: &Context<'_>, len: usize) -> Result<Vec<Vec<Strin
     let whats = [WHOLE, FOUND, TOLD, WRITE, READ];
     let mut turns = [
         Turn::new(WHOLE, Fill::start(context, len)?, TIMES),
-        Turn::new(FOUND, Change::<BlockHandle>::start(context, len)?, TIMES),
+        Turn::new(FOUND, Change::<TrackedHandle>::start(context, len)?, TIMES),
         Turn::new(TOLD, Change::<PagesHandle>::start(context, len)?, TIMES),
         Turn::new(WRITE, Write::start(context, len)?, TIMES),
         Turn::new(READ, Read::start(len)?, TIMES),
