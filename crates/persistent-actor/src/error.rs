@@ -52,6 +52,21 @@ pub enum OpenError {
         /// The newest that can be read.
         supported: u32,
     },
+    /// The newest commits of the state are durable only through a group journal that is not there.
+    #[error(
+        "{} needs the group journal {run}, which is not in {}: its newest commits may be only \
+         there; bring both directories together again, or repair the state from what is left",
+        state.display(),
+        path.display()
+    )]
+    GroupJournalMissing {
+        /// The state directory.
+        state: PathBuf,
+        /// Where the group journal should be.
+        path: PathBuf,
+        /// Which one.
+        run: String,
+    },
     /// Others could read or change the state.
     #[error("{} is not private ({reason}); allow access to its owner only", path.display())]
     NotPrivate {

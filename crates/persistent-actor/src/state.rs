@@ -1,6 +1,7 @@
 //! [`ActorState`]: one actor's durable attributes and committed calls.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,7 +14,7 @@ use crate::intent::{self, Attempt, Intent, Intents};
 use crate::ledger::{Admission, LedgerLimits};
 use crate::outcome::CallOutcome;
 use crate::store::segment::Sizes;
-use crate::store::{CallRecord, FileStore, Record, Storage, Store, View};
+use crate::store::{CallRecord, Chain, FileStore, Member, Record, Storage, Store, View, Written};
 use crate::testing::Switches;
 
 /// How to open an [`ActorState`].
@@ -25,6 +26,10 @@ pub struct Options {
     pub(crate) switches: Switches,
     pub(crate) sizes: Sizes,
     pub(crate) patient: bool,
+    /// Whose commits may be left to a group journal.
+    pub(crate) member: Option<Member>,
+    pub(crate) trusted_run: Option<u128>,
+    pub(crate) chain: Option<Arc<Chain>>,
 }
 
 impl Default for Options {
@@ -36,6 +41,9 @@ impl Default for Options {
             switches: Switches::default(),
             sizes: Sizes::default(),
             patient: true,
+            member: None,
+            trusted_run: None,
+            chain: None,
         }
     }
 }
@@ -59,6 +67,27 @@ impl Options {
     #[must_use]
     pub fn ledger_limits(mut self, limits: LedgerLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Leaves the sync of small commits at [`Durability::Power`] to a group journal beside the
+    /// state, from the start; see [`ActorState::set_group`].
+    #[must_use]
+    pub fn group(mut self, member: Option<Member>) -> Self {
+        self.member = member;
+        self
+    }
+
+    /// The run of a group journal that is open now, and was when the state's last holder used it:
+    /// what that wrote is in its files, whether it was synced or not.
+    #[must_use]
+    pub fn group_run(mut self, run: Option<u128>) -> Self {
+        self.trusted_run = run;
+        self
+    }
+
+    pub(crate) fn chain(mut self, chain: Option<Arc<Chain>>) -> Self {
+        self.chain = chain;
         self
     }
 
@@ -389,6 +418,40 @@ impl ActorState {
     /// Whether [`ActorState::maintain`] has anything to do.
     pub fn is_maintenance_due(&self) -> bool {
         self.store.as_ref().is_some_and(|store| store.is_maintenance_due(&self.view))
+    }
+
+    /// From now on leaves the sync of small commits to a group journal, as this member of it, or
+    /// with `None` syncs each commit itself again. Without effect below [`Durability::Power`], and
+    /// where no group journal lies beside the state.
+    ///
+    /// In a group, a commit counts as durable only when what [`ActorState::take_written`] gives
+    /// after it is: until then, nothing that follows from it may leave this process.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the state must be reopened.
+    pub fn set_group(&mut self, member: Option<Member>) -> Result<(), StoreError> {
+        match &mut self.store {
+            Some(store) => store.set_group(member),
+            None => Ok(()),
+        }
+    }
+
+    /// What the last commit has left to the group journal. `None` if it is durable without that,
+    /// or was asked for before.
+    pub fn take_written(&mut self) -> Option<Written> {
+        self.store.as_mut()?.take_written()
+    }
+
+    /// Makes the state whole without its group journal, if it has one. To be called before a
+    /// state is dropped that was in a group; not needed for any other.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the state then still needs the group journal.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        match &mut self.store {
+            Some(store) => store.close(),
+            None => Ok(()),
+        }
     }
 
     /// Does the work that may wait until a reply has left: checkpoints, giving space back.

@@ -18,10 +18,25 @@ pub struct Switches {
     pub fencing: bool,
     /// A failed method's changes are taken back.
     pub rollback: bool,
+    /// A batch of a group journal is synced before its commits count as durable.
+    pub group_sync: bool,
+    /// The segments with entries in a group journal are synced before it is used again.
+    pub group_segments: bool,
+    /// What only the group journal knows is put in when a state is read.
+    pub redo: bool,
 }
 
 impl Default for Switches {
     fn default() -> Self {
-        Self { dedup: true, sync: true, checksum: true, fencing: true, rollback: true }
+        Self {
+            dedup: true,
+            sync: true,
+            checksum: true,
+            fencing: true,
+            rollback: true,
+            group_sync: true,
+            group_segments: true,
+            redo: true,
+        }
     }
 }

@@ -211,10 +211,10 @@ fn a_newer_format_is_refused_before_its_writer_is_fenced() {
     let journal = &files(dir.path(), "journal-")[0];
     let good = fs::read(journal).unwrap();
     let mut newer = good.clone();
-    newer[8] = 3;
+    newer[8] = 4;
     fs::write(journal, &newer).unwrap();
     let error = refused(dir.path());
-    assert!(matches!(error, OpenError::NewerVersion { found: 3, supported: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerVersion { found: 4, supported: 3, .. }), "{error}");
     fs::write(journal, &good).unwrap();
     state.set("n", &2).unwrap();
 }

@@ -80,6 +80,13 @@ impl Disk {
         if self.sync { self.storage.sync_names().context_dir("sync") } else { Ok(()) }
     }
 
+    /// The group journal beside the state, if there is one.
+    pub(crate) fn group(&self) -> Result<Option<Self>, Failure> {
+        let beside = self.storage.beside(super::group::DIRECTORY);
+        let storage = beside.context_beside("open", super::group::DIRECTORY)?;
+        Ok(storage.map(|storage| Self { storage, sync: false }))
+    }
+
     pub(crate) fn tidy(&self) -> Result<(), Failure> {
         self.storage.tidy().context_dir("tidy up")
     }

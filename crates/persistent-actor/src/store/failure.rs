@@ -34,6 +34,8 @@ fn join(dir: &Path, name: &str) -> std::path::PathBuf {
 pub(crate) trait Context<T> {
     fn context(self, operation: &'static str, name: FileName) -> Result<T, Failure>;
     fn context_dir(self, operation: &'static str) -> Result<T, Failure>;
+    /// For a directory beside that of the state.
+    fn context_beside(self, operation: &'static str, name: &str) -> Result<T, Failure>;
 }
 
 impl<T> Context<T> for io::Result<T> {
@@ -44,14 +46,31 @@ impl<T> Context<T> for io::Result<T> {
     fn context_dir(self, operation: &'static str) -> Result<T, Failure> {
         self.map_err(|source| Failure { operation, name: String::new(), source })
     }
+
+    fn context_beside(self, operation: &'static str, name: &str) -> Result<T, Failure> {
+        self.map_err(|source| Failure { operation, name: format!("../{name}"), source })
+    }
 }
 
 /// A state could not be read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
     Io(Failure),
-    Damaged { name: FileName, offset: u64, reason: String },
-    Newer { name: FileName, found: u32 },
+    Damaged {
+        name: FileName,
+        offset: u64,
+        reason: String,
+    },
+    Newer {
+        name: FileName,
+        found: u32,
+    },
+    /// The same of the group journal beside the state.
+    Group(Box<ReadError>),
+    /// The state needs a group journal that is not there.
+    GroupMissing {
+        run: u128,
+    },
 }
 
 impl ReadError {
@@ -70,10 +89,24 @@ impl ReadError {
             Self::Newer { name, found } => OpenError::NewerVersion {
                 path: dir.join(name.to_string()),
                 found,
-                supported: super::FORMAT_VERSION,
+                supported: match name {
+                    FileName::Journal(_) => super::segment::GROUPED_VERSION,
+                    _ => super::FORMAT_VERSION,
+                },
+            },
+            Self::Group(error) => error.into_open_error(&group_path(dir)),
+            Self::GroupMissing { run } => OpenError::GroupJournalMissing {
+                state: dir.to_owned(),
+                path: group_path(dir),
+                run: format!("{run:032x}"),
             },
         }
     }
+}
+
+/// Where the group journal of the state in `dir` lies.
+fn group_path(dir: &Path) -> std::path::PathBuf {
+    dir.parent().unwrap_or(Path::new("")).join(super::group::DIRECTORY)
 }
 
 impl From<Failure> for ReadError {

@@ -8,15 +8,17 @@ use super::disk::Disk;
 use super::failure::{Failure, ReadError};
 use super::fence::Claim;
 use super::frame::{self, Framing, Kind};
+use super::group::{Member, Written};
 use super::names::{FileId, FileName};
 use super::patches::Plan;
-use super::payload::{self, Unplaced};
-use super::recovery::{self, Recovered, Survey};
-use super::segment::{Segment, Sizes, Spare};
+use super::payload::{self, INLINE_LIMIT, Unplaced};
+use super::recovery::{self, Reading, Recovered, Survey};
+use super::segment::{Grouped, Purpose, Segment, SegmentHeader, Sizes, Spare};
 use super::slots::{Slots, Target};
 use super::storage::{self, Storage};
 use super::{Record, Store, View, identity};
 use crate::call::{SessionId, unix_ms};
+use crate::codec::Encoded;
 use crate::durability::Durability;
 use crate::error::{OpenError, StoreError};
 use crate::ledger::LedgerLimits;
@@ -49,9 +51,17 @@ pub struct FileStore {
     switches: Switches,
     buffer: Vec<u8>,
     sectors: Vec<u8>,
+    /// As which member of a group commits are left to its journal.
+    member: Option<Member>,
+    /// What the last commit has left to it.
+    written: Option<Written>,
     /// The first failure, after which nothing is done any more.
     poison: Option<String>,
 }
+
+/// The largest record, as it lies on the disk, whose sync is left to a group journal. Bytes. To
+/// write more twice costs about as much as it saves.
+const MAX_GROUPED: u64 = 16 * 1024;
 
 /// Why a commit or a checkpoint stopped.
 pub(super) enum Stop {
@@ -157,9 +167,10 @@ impl FileStore {
         let plan = slots.plan_snapshot(view);
         let snapshot_len = encode_snapshot(&mut buffer, view, &options.limits, &slots, &plan)?;
         let capacity = options.sizes.capacity(number, snapshot_len, 0);
+        let member = options.member.filter(|_| disk.is_synced());
+        let header = header(state_id, id, capacity, member);
         let spare = Spare::create(&disk, id)?;
-        let segment =
-            spare.into_segment(&disk, state_id, id, capacity, view.sequence, &mut buffer)?;
+        let segment = spare.into_segment(&disk, header, view.sequence, &mut buffer)?;
         slots.restarted(&plan);
         let mut store = Self {
             path: path.to_owned(),
@@ -176,6 +187,8 @@ impl FileStore {
             switches: options.switches,
             buffer,
             sectors: Vec::new(),
+            member,
+            written: None,
             poison: None,
         };
         store.check_claim()?;
@@ -212,16 +225,44 @@ impl FileStore {
             // Arrays may lie in other slots now.
             return self.try_commit(record, view);
         }
+        let is_large = is_large(record);
+        if is_large && self.segment.is_ahead() {
+            // Slots are free in a state that is not durable yet.
+            self.segment.sync(&self.disk)?;
+        }
         let target = Target { disk: &self.disk, state_id: self.state_id, epoch: self.claim.epoch };
         self.slots.write(&target, record, view, &plan)?;
         Framing::begin(&mut self.buffer);
         payload::put_commit(&mut self.buffer, record, &self.slots.in_commit(&plan))?;
         debug_assert_eq!(self.buffer.len(), frame::HEADER + len, "the computed length is right");
-        let sequence = record.sequence;
-        self.segment.append(Kind::Commit, sequence, &mut self.buffer, &mut self.sectors)?;
-        self.segment.sync(&self.disk)?;
+        let fits = frame::size_on_disk(len) <= MAX_GROUPED;
+        self.write(record.sequence, fits && !is_large && !is_intent(record))?;
         self.check_claim()?;
         self.slots.committed(record, &plan);
+        Ok(())
+    }
+
+    /// Writes the record whose payload is in the buffer, and syncs it, or leaves that to the group
+    /// journal.
+    fn write(&mut self, sequence: u64, may_be_grouped: bool) -> Result<(), Stop> {
+        let grouped = self.member.filter(|_| may_be_grouped);
+        if let Some(member) = grouped {
+            self.segment.enter_group(&self.disk, member)?;
+        }
+        let (buffer, sectors) = (&mut self.buffer, &mut self.sectors);
+        let record = self.segment.append(Kind::Commit, sequence, buffer, sectors)?;
+        let mut written = None;
+        if grouped.is_some() {
+            written = Some((record.offset, record.bytes.to_vec()));
+        } else {
+            self.segment.sync(&self.disk)?;
+            if self.member.is_some() && self.segment.is_grouped() {
+                // The group journal knows up to where the segment is durable.
+                written = Some((self.segment.end(), Vec::new()));
+            }
+        }
+        let FileId { epoch, number } = self.segment.id();
+        self.written = written.map(|(offset, bytes)| Written { epoch, number, offset, bytes });
         Ok(())
     }
 
@@ -230,6 +271,10 @@ impl FileStore {
     fn checkpoint(&mut self, view: &View, record_len: usize) -> Result<(), Stop> {
         self.number += 1;
         let id = FileId { epoch: self.claim.epoch, number: self.number };
+        if self.segment.is_ahead() {
+            // Slots are free in a state that is not durable yet.
+            self.segment.sync(&self.disk)?;
+        }
         let target = Target { disk: &self.disk, state_id: self.state_id, epoch: self.claim.epoch };
         let least = self.sizes.later;
         self.slots.fold(&target, view, |len| least.max(len / FOLD_SHARE))?;
@@ -237,13 +282,12 @@ impl FileStore {
         let (buffer, slots) = (&mut self.buffer, &self.slots);
         self.snapshot_len = encode_snapshot(buffer, view, &self.limits, slots, &plan)?;
         let capacity = self.sizes.capacity(self.number, self.snapshot_len, record_len);
+        let header = header(self.state_id, id, capacity, self.member);
         let spare = match self.spare.take() {
             Some(spare) => spare,
             None => Spare::create(&self.disk, id)?,
         };
-        let (sequence, buffer) = (view.sequence, &mut self.buffer);
-        let segment =
-            spare.into_segment(&self.disk, self.state_id, id, capacity, sequence, buffer)?;
+        let segment = spare.into_segment(&self.disk, header, view.sequence, &mut self.buffer)?;
         let old = std::mem::replace(&mut self.segment, segment);
         self.slots.restarted(&plan);
         // What follows takes away what a successor might be reading.
@@ -257,12 +301,21 @@ impl FileStore {
         Ok(())
     }
 
-    /// Half of the segment is used, or there is much to give back.
+    /// Half of the segment is used, or there is much to give back, or the group journal is not
+    /// needed any more.
     fn is_due(&self, view: &View) -> bool {
-        self.segment.quarters() >= 2 || self.slots.is_wasteful(view)
+        self.segment.quarters() >= 2 || self.slots.is_wasteful(view) || self.may_leave_group()
+    }
+
+    /// The segment says that it needs the group journal, and does not any more.
+    fn may_leave_group(&self) -> bool {
+        self.member.is_none() && self.segment.is_grouped() && !self.segment.is_ahead()
     }
 
     fn try_maintain(&mut self, view: &mut View) -> Result<(), Stop> {
+        if self.may_leave_group() {
+            self.segment.leave_group()?;
+        }
         if !self.is_due(view) {
             return Ok(());
         }
@@ -280,6 +333,26 @@ impl FileStore {
             view.ledger.expire(&self.limits, unix_ms());
             self.checkpoint(view, 0)?;
         }
+        Ok(())
+    }
+
+    fn try_set_group(&mut self, member: Option<Member>) -> Result<(), Stop> {
+        self.member = match member {
+            Some(_) if !self.disk.is_synced() || self.disk.group()?.is_none() => None,
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// Makes the state whole without the group journal. A newer incarnation has done so already.
+    fn try_close(&mut self) -> Result<(), Stop> {
+        self.member = None;
+        if !self.segment.is_grouped() || !self.claim.holds()? {
+            return Ok(());
+        }
+        self.segment.sync(&self.disk)?;
+        self.segment.leave_group()?;
+        self.segment.sync(&self.disk)?;
         Ok(())
     }
 
@@ -330,6 +403,18 @@ impl Store for FileStore {
     fn maintain(&mut self, view: &mut View) -> Result<(), StoreError> {
         self.guarded(|store| store.try_maintain(view))
     }
+
+    fn set_group(&mut self, member: Option<Member>) -> Result<(), StoreError> {
+        self.guarded(|store| store.try_set_group(member))
+    }
+
+    fn take_written(&mut self) -> Option<Written> {
+        self.written.take()
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        self.guarded(|store| store.try_close())
+    }
 }
 
 fn is_synced(options: &Options) -> bool {
@@ -344,7 +429,7 @@ fn refuse_early(disk: &Disk, path: &Path, options: &Options) -> Result<(), OpenE
         Survey::Foreign(found) => Err(OpenError::NotAState { path: path.to_owned(), found }),
         Survey::Nothing if !options.create => Err(OpenError::NotFound { path: path.to_owned() }),
         Survey::Nothing => Ok(()),
-        Survey::State(head) => match recovery::read_header(disk, head, true) {
+        Survey::State(head) => match recovery::read_header(disk, Purpose::State, head, true) {
             // Damage is told after another look, under our claim; what is missing may have moved.
             Err(ReadError::Damaged { .. }) | Ok(_) => Ok(()),
             Err(ReadError::Io(failure)) if failure.kind() == ErrorKind::NotFound => Ok(()),
@@ -365,21 +450,47 @@ fn sync_inherited(disk: &Disk, slots: &Slots) -> Result<(), Failure> {
 /// Reads the state under our claim; `None` if there is none.
 fn recover(disk: &Disk, options: &Options) -> Result<Option<Recovered>, ReadError> {
     let attempts: u32 = if options.patient { 5 } else { 1 };
+    let reading = Reading {
+        verify: options.switches.checksum,
+        redo: options.switches.redo,
+        trusted_run: options.trusted_run,
+        chain: options.chain.clone(),
+    };
     let mut attempt: u32 = 0;
     loop {
         let listing = disk.list()?;
         let has_identity = listing.names.contains(&FileName::Identity);
         let Survey::State(head) = recovery::survey(listing)? else { return Ok(None) };
-        match recovery::read(disk, head, has_identity, options.switches.checksum) {
+        match recovery::read(disk, head, has_identity, &reading) {
             Ok(recovered) => return Ok(Some(recovered)),
             // An older incarnation may be in the middle of its last write.
-            Err(ReadError::Damaged { .. }) if attempt + 1 < attempts => {
+            Err(ReadError::Damaged { .. } | ReadError::GroupMissing { .. })
+                if attempt + 1 < attempts =>
+            {
                 attempt += 1;
                 std::thread::sleep(Duration::from_millis(u64::from(attempt)));
             }
             Err(error) => return Err(error),
         }
     }
+}
+
+fn header(state_id: u128, id: FileId, capacity: u64, member: Option<Member>) -> SegmentHeader {
+    let grouped = member.map(|member| Grouped { member, end: 0 });
+    SegmentHeader { purpose: Purpose::State, state_id, id, capacity, synced: false, grouped }
+}
+
+/// Whether a record writes to slots.
+fn is_large(record: &Record) -> bool {
+    let reply = record.call.as_ref().map(|call| &call.reply.value);
+    let mut values = record.changes.iter().map(|(_, value)| value).chain(reply);
+    values.any(|value| !value.blobs.is_empty() || value.inline.len() >= INLINE_LIMIT)
+}
+
+/// Whether a record notes calls that the actor died of: it must be durable before they run.
+fn is_intent(record: &Record) -> bool {
+    let reserved = |(name, _): &(String, Encoded)| crate::state::is_reserved(name);
+    record.call.is_none() && record.changes.iter().any(reserved)
 }
 
 pub(super) fn new_state_id(path: &Path) -> Result<u128, OpenError> {

@@ -222,6 +222,11 @@ pub(crate) fn has_mark(sector: &[u8], sequence: u64) -> bool {
     sector.starts_with(&mark(MARK_MAGIC, sequence))
 }
 
+/// Whether a sector is a further sector of some long record.
+pub(crate) fn has_any_mark(sector: &[u8]) -> bool {
+    u32_at(sector, 0) == MARK_MAGIC
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

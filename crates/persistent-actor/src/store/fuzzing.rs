@@ -10,7 +10,7 @@ use super::patches::Plan;
 use super::payload::{
     self, BlobRef, Contents, INLINE_LIMIT, Inline, Place, References, SlotRef, Unplaced,
 };
-use super::recovery::{self, Replayed, Survey};
+use super::recovery::{self, Reading, Replayed, Survey};
 use super::replay::Tail;
 use super::salvage::{Salvage, salvage_on};
 use super::storage::Storage;
@@ -39,7 +39,7 @@ pub fn read_state(storage: Box<dyn Storage>) -> Result<(View, bool), OpenError> 
             Survey::State(head) => head,
             other => return Ok(Err(other)),
         };
-        let mut replayed = Replayed::read(&disk, head, has_identity, true)?;
+        let mut replayed = Replayed::read(&disk, head, has_identity, &Reading::default())?;
         let tail = replayed.extent.tail;
         assert!(!replayed.catch_up()?, "nothing is added to the journal");
         Ok(Ok((replayed.contents()?, tail == Tail::Torn)))

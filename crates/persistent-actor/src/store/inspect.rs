@@ -7,7 +7,7 @@ use super::View;
 use super::disk::Disk;
 use super::failure::{Failure, ReadError};
 use super::names::{FileId, FileName};
-use super::recovery::{self, Replayed, Survey};
+use super::recovery::{self, Reading, Replayed, Survey};
 use super::replay::Tail;
 use super::storage::{Storage, open_storage};
 use crate::call::CallId;
@@ -212,7 +212,7 @@ fn read_while_it_grows(
     head: FileId,
     has_identity: bool,
 ) -> Result<(View, Replayed<'_>), ReadError> {
-    let mut replayed = Replayed::read(disk, head, has_identity, true)?;
+    let mut replayed = Replayed::read(disk, head, has_identity, &Reading::default())?;
     replayed.catch_up()?;
     for _ in 0..CATCH_UPS {
         match replayed.contents() {

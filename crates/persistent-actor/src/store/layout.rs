@@ -99,6 +99,10 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// Makes sure that nothing is left.
     pub(crate) fn finish(self) -> Result<(), Malformed> {
         match self.rest.len() {

@@ -10,6 +10,7 @@ mod file;
 mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod group;
 mod hole;
 mod identity;
 mod inspect;
@@ -32,15 +33,18 @@ mod storage;
 pub use container::Container;
 pub use create::create;
 pub use file::FileStore;
+pub(crate) use group::Chain;
+pub use group::{GroupJournal, GroupedState, Member, Ticket, Written};
 #[doc(hidden)]
 pub use inspect::inspect_on;
 pub use inspect::{FileInfo, Inspection, inspect, is_state_file, last_holder, outcome};
 #[cfg(feature = "redis")]
 pub use redis::RedisStore;
 pub use salvage::{Damage, Salvage, salvage};
-pub use storage::{DirStorage, Storage, StorageFile, open_storage};
+pub use storage::{DirStorage, StateRoot, Storage, StorageFile, open_storage};
 
-/// The version of the format that this program writes, and the newest that it reads.
+/// The version of the format that this program writes. A journal that needs a group journal
+/// has version 3 for as long as it does; that is read, too.
 pub const FORMAT_VERSION: u32 = 2;
 
 use std::collections::BTreeMap;
@@ -175,4 +179,26 @@ pub trait Store: Send {
     /// # Errors
     /// As for [`Store::commit`].
     fn maintain(&mut self, view: &mut View) -> Result<(), StoreError>;
+
+    /// See [`ActorState::set_group`](crate::ActorState::set_group).
+    ///
+    /// # Errors
+    /// As for [`Store::commit`].
+    fn set_group(&mut self, member: Option<Member>) -> Result<(), StoreError> {
+        let _ = member;
+        Ok(())
+    }
+
+    /// See [`ActorState::take_written`](crate::ActorState::take_written).
+    fn take_written(&mut self) -> Option<Written> {
+        None
+    }
+
+    /// See [`ActorState::close`](crate::ActorState::close).
+    ///
+    /// # Errors
+    /// As for [`Store::commit`].
+    fn close(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

@@ -1,11 +1,13 @@
 //! From the files of a state to what is committed. Reads only.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::View;
 use super::disk::{Disk, Listing};
 use super::failure::ReadError;
 use super::frame::{Kind, SECTOR};
+use super::group::{Chain, Misfit};
 use super::hole::Zeros;
 use super::identity;
 use super::layout::Malformed;
@@ -13,7 +15,7 @@ use super::names::{FileId, FileName};
 use super::patches::{Patch, Sets};
 use super::payload::{self, BlobRef, Contents, Inline, Place, SlotRef};
 use super::replay::{self, Damage, Extent};
-use super::segment::{HeaderError, SegmentHeader};
+use super::segment::{Grouped, HeaderError, Purpose, SegmentHeader};
 use super::slots::{Content, SlotReader, Slots};
 use crate::bytes::{Bytes, BytesId};
 use crate::codec::Encoded;
@@ -59,22 +61,24 @@ pub(crate) fn survey(listing: Listing) -> Result<Survey, ReadError> {
 /// Reads the header of a journal.
 pub(crate) fn read_header(
     disk: &Disk,
+    purpose: Purpose,
     id: FileId,
     verify: bool,
 ) -> Result<SegmentHeader, ReadError> {
     let file = disk.open(FileName::Journal(id))?;
     let mut sector = vec![0; SECTOR.min(usize::try_from(file.size()?).unwrap_or(SECTOR))];
     file.read_at(&mut sector, 0)?;
-    decode_header(id, &sector, verify)
+    decode_header(purpose, id, &sector, verify)
 }
 
 pub(super) fn decode_header(
+    purpose: Purpose,
     id: FileId,
     bytes: &[u8],
     verify: bool,
 ) -> Result<SegmentHeader, ReadError> {
     let name = FileName::Journal(id);
-    let header = SegmentHeader::decode(bytes, verify).map_err(|error| match error {
+    let header = SegmentHeader::decode(purpose, bytes, verify).map_err(|error| match error {
         HeaderError::Damaged(reason) => ReadError::damaged(name, 0, reason),
         HeaderError::Newer(found) => ReadError::Newer { name, found },
     })?;
@@ -84,14 +88,105 @@ pub(super) fn decode_header(
     Ok(header)
 }
 
+/// Makes sure that a journal has the length that its header announces.
+pub(super) fn check_length(
+    name: FileName,
+    header: &SegmentHeader,
+    bytes: &[u8],
+) -> Result<(), ReadError> {
+    if header.capacity == bytes.len() as u64 && bytes.len().is_multiple_of(SECTOR) {
+        return Ok(());
+    }
+    let reason = format!("the file should have {} bytes, it has {}", header.capacity, bytes.len());
+    Err(ReadError::damaged(name, bytes.len() as u64, reason))
+}
+
+/// How the journal of a state is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    /// Whether checksums are compared.
+    pub(crate) verify: bool,
+    /// Whether what only the group journal knows is put in.
+    pub(crate) redo: bool,
+    /// The run of a group journal of which all that was written is known to be in the file still.
+    pub(crate) trusted_run: Option<u128>,
+    /// A group journal that was read before.
+    pub(crate) chain: Option<Arc<Chain>>,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { verify: true, redo: true, trusted_run: None, chain: None }
+    }
+}
+
+/// A journal with all that is known of it.
+pub(super) struct Raw {
+    pub(super) header: SegmentHeader,
+    pub(super) bytes: Vec<u8>,
+    /// For [`replay`](replay::replay).
+    pub(super) durable: Option<u64>,
+}
+
+/// Reads a journal whose header is valid, and puts in what only the group journal may know.
+pub(super) fn read_raw(disk: &Disk, head: FileId, reading: &Reading) -> Result<Raw, ReadError> {
+    let name = FileName::Journal(head);
+    let before = read_header(disk, Purpose::State, head, reading.verify)?.grouped;
+    // The group journal comes first: what it knows is in the segment before it is there.
+    let chain = match before {
+        Some(grouped) => find_chain(disk, name, grouped, reading)?,
+        None => None,
+    };
+    let mut bytes = read_all(disk, name)?;
+    let header = decode_header(Purpose::State, head, &bytes, reading.verify)?;
+    if header.grouped != before && header.grouped.is_some() {
+        return Err(ReadError::damaged(name, 0, "the header changes while it is read"));
+    }
+    check_length(name, &header, &bytes)?;
+    let durable = match (header.grouped, chain) {
+        (Some(Grouped { member, end }), Some(chain)) => {
+            let redone = chain.redo(member, head.number, &mut bytes);
+            let redone = redone.map_err(|Misfit(why)| ReadError::damaged(name, 0, why))?;
+            Some(end.max(redone.unwrap_or(0)))
+        }
+        _ => None,
+    };
+    Ok(Raw { header, bytes, durable })
+}
+
+/// The group journal that a segment needs; `None` if it can do without.
+pub(super) fn find_chain(
+    disk: &Disk,
+    name: FileName,
+    grouped: Grouped,
+    reading: &Reading,
+) -> Result<Option<Arc<Chain>>, ReadError> {
+    let run = grouped.member.run;
+    if !reading.redo {
+        return Ok(None);
+    }
+    if reading.trusted_run == Some(run) {
+        // An error in writing the segment back must be heard of before its content is believed.
+        disk.sync(&disk.open(name)?)?;
+        return Ok(None);
+    }
+    if let Some(chain) = reading.chain.as_ref().filter(|chain| chain.run == run) {
+        return Ok(Some(Arc::clone(chain)));
+    }
+    let Some(group) = disk.group()? else { return Err(ReadError::GroupMissing { run }) };
+    let found = Chain::find(&group, run, reading.verify);
+    let found = found.map_err(|error| ReadError::Group(Box::new(error)))?;
+    found.map(|chain| Some(Arc::new(chain))).ok_or(ReadError::GroupMissing { run })
+}
+
 /// Reads the state whose newest journal is `head`.
 pub(crate) fn read(
     disk: &Disk,
     head: FileId,
     has_identity: bool,
-    verify: bool,
+    reading: &Reading,
 ) -> Result<Recovered, ReadError> {
-    let replayed = Replayed::read(disk, head, has_identity, verify)?;
+    let replayed = Replayed::read(disk, head, has_identity, reading)?;
     let Replayed { mut view, header, mut holes, .. } = replayed;
     let slots = holes.fill(&mut view)?;
     Ok(Recovered { view, header, slots })
@@ -112,22 +207,16 @@ impl<'a> Replayed<'a> {
         disk: &'a Disk,
         head: FileId,
         has_identity: bool,
-        verify: bool,
+        reading: &Reading,
     ) -> Result<Self, ReadError> {
-        let name = FileName::Journal(head);
-        let bytes = read_all(disk, name)?;
-        let header = decode_header(head, &bytes, verify)?;
-        if header.capacity != bytes.len() as u64 || !bytes.len().is_multiple_of(SECTOR) {
-            let reason =
-                format!("the file should have {} bytes, it has {}", header.capacity, bytes.len());
-            return Err(ReadError::damaged(name, bytes.len() as u64, reason));
-        }
+        let (name, verify) = (FileName::Journal(head), reading.verify);
+        let Raw { header, bytes, durable } = read_raw(disk, head, reading)?;
         if has_identity && identity::read(disk, verify)? != header.state_id {
             return Err(ReadError::damaged(name, 16, "the journal belongs to another state"));
         }
         let mut holes = Holes::new(disk, header.state_id, verify);
         let mut state = None;
-        let extent = replay::replay(&bytes, &header.framing(verify), |item| {
+        let extent = replay::replay(&bytes, &header.framing(verify), durable, |item| {
             match (item.kind, &mut state) {
                 (Kind::Snapshot, state) => {
                     *state = Some(payload::read_snapshot(item.payload, item.sequence, &mut holes)?);

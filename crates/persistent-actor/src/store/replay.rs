@@ -1,6 +1,8 @@
 //! From the bytes of a journal segment to its records, and where it ends.
 
-use super::frame::{Framing, HEADER, Kind, SECTOR, has_mark, is_mark_only, lacks_end};
+use super::frame::{
+    Framing, HEADER, Kind, SECTOR, has_any_mark, has_mark, is_mark_only, lacks_end,
+};
 use super::layout::{Malformed, is_zero};
 
 /// Damage in a segment: where and what.
@@ -36,9 +38,13 @@ pub(crate) struct Extent {
 }
 
 /// Gives the snapshot and each commit of a segment to `apply`, in order, and finds its end.
+///
+/// `durable` is for a segment of which several commits may have been written and not synced when
+/// the power failed: up to there it was durable, and beyond it any sectors may be missing.
 pub(crate) fn replay(
     bytes: &[u8],
     framing: &Framing,
+    durable: Option<u64>,
     mut apply: impl FnMut(&Item<'_>) -> Result<(), Malformed>,
 ) -> Result<Extent, Damage> {
     let mut position = SECTOR;
@@ -48,7 +54,7 @@ pub(crate) fn replay(
             let Some(last) = last else {
                 return Err(damage(position, "the snapshot is missing"));
             };
-            return find_end(bytes, position, framing, last);
+            return find_end(bytes, position, framing, durable, last);
         };
         let read = match last {
             None => read_record(bytes, start, framing, Kind::Snapshot, None),
@@ -61,8 +67,7 @@ pub(crate) fn replay(
                 last = Some(item.sequence);
                 position = end;
             }
-            (Err(reason), Some(last)) if is_torn(bytes, position, framing, last + 1) => {
-                let _ = reason;
+            (Err(_), Some(last)) if ends_here(bytes, position, framing, durable, last + 1) => {
                 return Ok(Extent { end: position as u64, tail: Tail::Torn });
             }
             (Err(reason), _) => return Err(damage(start, reason)),
@@ -125,16 +130,77 @@ fn read_record<'a>(
 
 /// No record starts after `position`: all must be zero, except for the sectors of a long record
 /// whose first sector was never written.
-fn find_end(bytes: &[u8], position: usize, framing: &Framing, last: u64) -> Result<Extent, Damage> {
+fn find_end(
+    bytes: &[u8],
+    position: usize,
+    framing: &Framing,
+    durable: Option<u64>,
+    last: u64,
+) -> Result<Extent, Damage> {
     let end = position as u64;
+    if let Some(durable) = durable.filter(|durable| end < *durable) {
+        return Err(damage(
+            position,
+            format!("the journal ends here; it was durable to {durable}"),
+        ));
+    }
     if is_zero(&bytes[position..]) {
         return Ok(Extent { end, tail: Tail::Clean });
     }
-    if is_torn(bytes, position, framing, last + 1) {
+    if ends_here(bytes, position, framing, durable, last + 1) {
         return Ok(Extent { end, tail: Tail::Torn });
     }
     let zeros = bytes[position..].iter().take_while(|byte| **byte == 0).count();
     Err(damage(position + zeros, "there is something after the end of the journal"))
+}
+
+/// Whether the journal may end at `position`, where no valid record stands.
+fn ends_here(
+    bytes: &[u8],
+    position: usize,
+    framing: &Framing,
+    durable: Option<u64>,
+    sequence: u64,
+) -> bool {
+    match durable {
+        None => is_torn(bytes, position, framing, sequence),
+        Some(durable) => {
+            position as u64 >= durable
+                && (is_torn(bytes, position, framing, sequence)
+                    || is_lost(bytes, position, framing, sequence))
+        }
+    }
+}
+
+/// Whether the record `sequence`, which should stand at `position`, may have been lost because of
+/// sectors that did not reach the disk, whatever reached it of those that follow.
+fn is_lost(bytes: &[u8], position: usize, framing: &Framing, sequence: u64) -> bool {
+    let boundary = position.next_multiple_of(SECTOR).min(bytes.len());
+    if !is_zero(&bytes[position..boundary]) {
+        return false;
+    }
+    let Some(sector) = bytes.get(boundary..boundary + SECTOR) else { return true };
+    if is_zero(sector) {
+        return true;
+    }
+    let Ok(header) = framing.header(sector) else {
+        // A further sector of a long record that came later.
+        return has_any_mark(sector);
+    };
+    if header.kind != Kind::Commit as u32 || header.sequence < sequence {
+        return false;
+    }
+    if header.sequence > sequence {
+        // There was room for it in the sector before.
+        return position < boundary;
+    }
+    let record = header.end(0).and_then(|end| bytes[boundary..].get(..end));
+    let missing = |record: &[u8]| {
+        let further = record.chunks_exact(SECTOR).skip(1);
+        let good = |sector: &[u8]| is_zero(sector) || has_mark(sector, sequence);
+        further.clone().any(is_zero) && further.clone().all(good)
+    };
+    header.is_long() && record.is_some_and(missing)
 }
 
 /// Whether what follows `position` is the record `sequence`, not completely written, and nothing
@@ -204,7 +270,7 @@ mod tests {
 
     fn read(bytes: &[u8]) -> Result<(u64, Tail), Damage> {
         let mut last = 0;
-        let extent = replay(bytes, &FRAMING, |item| {
+        let extent = replay(bytes, &FRAMING, None, |item| {
             last = item.sequence;
             Ok(())
         })?;

@@ -9,13 +9,14 @@ use std::path::Path;
 use super::disk::Disk;
 use super::failure::ReadError;
 use super::frame::{Kind, SECTOR};
+use super::group::Misfit;
 use super::identity;
 use super::names::{FileId, FileName};
 use super::payload;
 use super::placeholders::{Placeholders, Unreadable};
-use super::recovery::{self, Survey};
+use super::recovery::{self, Reading, Survey};
 use super::replay;
-use super::segment::SegmentHeader;
+use super::segment::{Purpose, SegmentHeader};
 use super::storage::open_storage;
 use super::{Record, View};
 use crate::call::CallId;
@@ -129,13 +130,29 @@ impl Salvage {
                 }
                 Ok(())
             }
+            ReadError::Group(error) => {
+                let ReadError::Damaged { name, offset, reason } = *error else {
+                    return Err(ReadError::Group(error));
+                };
+                let file = format!("../{}/{name}", super::group::DIRECTORY);
+                self.damage.push(Damage { file, offset, reason });
+                Ok(())
+            }
+            ReadError::GroupMissing { run } => {
+                let file = format!("../{}", super::group::DIRECTORY);
+                let reason = format!(
+                    "the group journal {run:032x}, which may hold the newest commits, is missing"
+                );
+                self.damage.push(Damage { file, offset: 0, reason });
+                Ok(())
+            }
             other => Err(other),
         }
     }
 
     fn read(&mut self, disk: &Disk, head: FileId, has_identity: bool) -> Result<(), ReadError> {
         let name = FileName::Journal(head);
-        let bytes = recovery::read_all(disk, name)?;
+        let mut bytes = recovery::read_all(disk, name)?;
         let Some(header) = self.header(disk, head, &bytes, has_identity)? else { return Ok(()) };
         if header.capacity != bytes.len() as u64 || !bytes.len().is_multiple_of(SECTOR) {
             let reason =
@@ -143,8 +160,9 @@ impl Salvage {
             self.note(ReadError::damaged(name, bytes.len() as u64, reason))?;
             self.cut = (bytes.len() as u64) < header.capacity;
         }
+        let durable = self.redo(disk, &header, &mut bytes)?;
         let mut contents = Placeholders::new(disk, header.state_id);
-        let history = self.replay(name, &bytes, &header, &mut contents)?;
+        let history = self.replay(name, &bytes, durable, &header, &mut contents)?;
         for error in contents.slot_damage()? {
             self.note(error)?;
         }
@@ -154,6 +172,33 @@ impl Salvage {
             return Ok(());
         }
         self.choose(&history, &mut contents)
+    }
+
+    /// Puts in what only the group journal may know, if the segment says that there is such; for
+    /// the result see [`replay`](replay::replay).
+    fn redo(
+        &mut self,
+        disk: &Disk,
+        header: &SegmentHeader,
+        bytes: &mut [u8],
+    ) -> Result<Option<u64>, ReadError> {
+        let Some(grouped) = header.grouped else { return Ok(None) };
+        let name = FileName::Journal(header.id);
+        let redone = recovery::find_chain(disk, name, grouped, &Reading::default());
+        let redone = redone.and_then(|chain| {
+            let Some(chain) = chain else { return Ok(None) };
+            let redone = chain.redo(grouped.member, header.id.number, bytes);
+            let redone = redone.map_err(|Misfit(why)| ReadError::damaged(name, 0, why))?;
+            Ok(Some(grouped.end.max(redone.unwrap_or(0))))
+        });
+        match redone {
+            Ok(durable) => Ok(durable),
+            Err(error) => {
+                self.note(error)?;
+                self.cut = true;
+                Ok(None)
+            }
+        }
     }
 
     /// The journal's header; if that is damaged, one made from the file's name and the identity.
@@ -171,16 +216,18 @@ impl Salvage {
                 Err(error) => self.note(error)?,
             }
         }
-        let header = match recovery::decode_header(head, bytes, true) {
+        let header = match recovery::decode_header(Purpose::State, head, bytes, true) {
             Ok(header) => Some(header),
             Err(error) => {
                 self.note(error)?;
                 let capacity = bytes.len() as u64;
                 identity.map(|state_id| SegmentHeader {
+                    purpose: Purpose::State,
                     state_id,
                     id: head,
                     capacity,
                     synced: false,
+                    grouped: None,
                 })
             }
         };
@@ -207,12 +254,13 @@ impl Salvage {
         &mut self,
         name: FileName,
         bytes: &[u8],
+        durable: Option<u64>,
         header: &SegmentHeader,
         contents: &mut Placeholders<'_>,
     ) -> Result<History, ReadError> {
         let framing = header.framing(true);
         let mut history = History::default();
-        let replayed = replay::replay(bytes, &framing, |item| {
+        let replayed = replay::replay(bytes, &framing, durable, |item| {
             match item.kind {
                 Kind::Snapshot => {
                     let read = payload::read_snapshot(item.payload, item.sequence, contents)?;

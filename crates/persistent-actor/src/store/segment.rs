@@ -3,14 +3,20 @@
 use super::disk::{Disk, DiskFile};
 use super::failure::Failure;
 use super::frame::{self, Framing, Kind, SECTOR};
+use super::group::Member;
 use super::layout::{Put, u32_at, u64_at, u128_at};
 use super::names::{FileId, FileName};
 use xxhash_rust::xxh3::xxh3_64;
 
-const MAGIC: &[u8; 8] = b"PAjournl";
-const HEADER_CHECKED: usize = 56;
+/// The version of a segment whose header says that it needs a group journal.
+pub(crate) const GROUPED_VERSION: u32 = 3;
+/// Where the checksum of the header lies, in either version.
+const CHECK_AT: usize = 56;
+const GROUPED_CHECK_AT: usize = 88;
 /// The flag of [`SegmentHeader::synced`].
 const SYNCED: u64 = 1;
+/// The flag of [`SegmentHeader::grouped`].
+const GROUPED: u64 = 2;
 
 /// How large segments are at least. Bytes, multiples of a sector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +48,42 @@ impl Sizes {
     }
 }
 
+/// Whose journal a segment is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Of one state.
+    State,
+    /// Of the commits of many states: a group journal.
+    Group,
+}
+
+impl Purpose {
+    fn magic(self) -> &'static [u8; 8] {
+        match self {
+            Self::State => b"PAjournl",
+            Self::Group => b"PAgroupj",
+        }
+    }
+}
+
+/// Says that records of a segment may be durable through a group journal only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grouped {
+    pub(crate) member: Member,
+    /// Up to here all was durable when this was noted.
+    pub(crate) end: u64,
+}
+
 /// The header of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    pub(crate) purpose: Purpose,
     pub(crate) state_id: u128,
     pub(crate) id: FileId,
     pub(crate) capacity: u64,
     /// Written at level `power`: all that it refers to is synced.
     pub(crate) synced: bool,
+    pub(crate) grouped: Option<Grouped>,
 }
 
 /// Why a segment header is not one.
@@ -63,13 +97,19 @@ impl SegmentHeader {
     /// The header, in a sector of its own.
     fn encode(&self) -> Vec<u8> {
         let mut sector = Vec::with_capacity(SECTOR);
-        sector.extend_from_slice(MAGIC);
-        sector.put_u32(super::FORMAT_VERSION);
+        sector.extend_from_slice(self.purpose.magic());
+        sector.put_u32(if self.grouped.is_some() { GROUPED_VERSION } else { super::FORMAT_VERSION });
         sector.put_u32(self.id.number);
         sector.put_u128(self.state_id);
         sector.put_u64(self.id.epoch);
         sector.put_u64(self.capacity);
-        sector.put_u64(if self.synced { SYNCED } else { 0 });
+        let grouped = if self.grouped.is_some() { GROUPED } else { 0 };
+        sector.put_u64(grouped | if self.synced { SYNCED } else { 0 });
+        if let Some(Grouped { member, end }) = self.grouped {
+            sector.put_u128(member.run);
+            sector.put_u64(member.number);
+            sector.put_u64(end);
+        }
         let check = xxh3_64(&sector);
         sector.put_u64(check);
         sector.resize(SECTOR, 0);
@@ -77,31 +117,43 @@ impl SegmentHeader {
     }
 
     /// Reads the header of a segment of whose file these are the bytes.
-    pub(crate) fn decode(bytes: &[u8], verify: bool) -> Result<Self, HeaderError> {
+    pub(crate) fn decode(
+        purpose: Purpose,
+        bytes: &[u8],
+        verify: bool,
+    ) -> Result<Self, HeaderError> {
         let Some(sector) = bytes.get(..SECTOR) else {
             return Err(HeaderError::Damaged("the file is shorter than its header"));
         };
-        if &sector[..8] != MAGIC {
+        if &sector[..8] != purpose.magic() {
             return Err(HeaderError::Damaged("the file does not start like a journal"));
         }
         let version = u32_at(sector, 8);
-        if version > super::FORMAT_VERSION {
-            return Err(HeaderError::Newer(version));
-        }
-        let good = xxh3_64(&sector[..HEADER_CHECKED]) == u64_at(sector, HEADER_CHECKED)
-            && super::layout::is_zero(&sector[HEADER_CHECKED + 8..]);
+        let (check_at, known) = match version {
+            GROUPED_VERSION => (GROUPED_CHECK_AT, SYNCED | GROUPED),
+            newer if newer > GROUPED_VERSION => return Err(HeaderError::Newer(newer)),
+            _ => (CHECK_AT, SYNCED),
+        };
+        let good = xxh3_64(&sector[..check_at]) == u64_at(sector, check_at)
+            && super::layout::is_zero(&sector[check_at + 8..]);
         if verify && (!good || version == 0) {
             return Err(HeaderError::Damaged("the checksum of the journal header is wrong"));
         }
         let flags = u64_at(sector, 48);
-        if verify && flags & !SYNCED != 0 {
+        if verify && flags & !known != 0 {
             return Err(HeaderError::Damaged("the journal header has unknown flags"));
         }
+        let grouped = version == GROUPED_VERSION && flags & GROUPED != 0;
         Ok(Self {
+            purpose,
             state_id: u128_at(sector, 16),
             id: FileId { epoch: u64_at(sector, 32), number: u32_at(sector, 12) },
             capacity: u64_at(sector, 40),
             synced: flags & SYNCED != 0,
+            grouped: grouped.then(|| Grouped {
+                member: Member { run: u128_at(sector, 56), number: u64_at(sector, 72) },
+                end: u64_at(sector, 80),
+            }),
         })
     }
 
@@ -115,47 +167,98 @@ impl SegmentHeader {
 /// The segment that commits go to.
 pub(crate) struct Segment {
     file: DiskFile,
+    header: SegmentHeader,
     framing: Framing,
-    capacity: u64,
     /// Where the commits start: behind the snapshot.
     start: u64,
     end: u64,
+    /// Up to here all is synced.
+    synced_to: u64,
+}
+
+/// A record as it was written.
+pub(crate) struct Appended<'a> {
+    /// Where, in bytes from the start of the segment.
+    pub(crate) offset: u64,
+    pub(crate) bytes: &'a [u8],
 }
 
 impl Segment {
     /// Whether a record with a payload of `len` bytes still fits.
     pub(crate) fn fits(&self, len: usize) -> bool {
-        frame::place(self.end, len) + frame::size_on_disk(len) <= self.capacity
+        frame::place(self.end, len) + frame::size_on_disk(len) <= self.header.capacity
     }
 
     /// Writes the record whose payload (after room for the header) is in `buffer`.
-    pub(crate) fn append(
+    pub(crate) fn append<'a>(
         &mut self,
         kind: Kind,
         sequence: u64,
-        buffer: &mut Vec<u8>,
-        sectors: &mut Vec<u8>,
-    ) -> Result<(), Failure> {
+        buffer: &'a mut Vec<u8>,
+        sectors: &'a mut Vec<u8>,
+    ) -> Result<Appended<'a>, Failure> {
         let len = buffer.len() - frame::HEADER;
-        let start = frame::place(self.end, len);
-        let record = self.framing.finish(kind, sequence, buffer, sectors);
-        self.file.write_at(record, start)?;
-        self.end = start + frame::size_on_disk(len);
+        let offset = frame::place(self.end, len);
+        let bytes = self.framing.finish(kind, sequence, buffer, sectors);
+        self.file.write_at(bytes, offset)?;
+        self.end = offset + frame::size_on_disk(len);
+        Ok(Appended { offset, bytes })
+    }
+
+    pub(crate) fn sync(&mut self, disk: &Disk) -> Result<(), Failure> {
+        disk.sync(&self.file)?;
+        self.synced_to = self.end;
         Ok(())
     }
 
-    pub(crate) fn sync(&self, disk: &Disk) -> Result<(), Failure> {
-        disk.sync(&self.file)
+    /// Whether there are records that were not synced.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.synced_to < self.end
+    }
+
+    pub(crate) fn id(&self) -> FileId {
+        self.header.id
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether the header says that records may be durable through a group journal only.
+    pub(crate) fn is_grouped(&self) -> bool {
+        self.header.grouped.is_some()
+    }
+
+    /// Notes durably that from now on records may be durable through the group journal only.
+    pub(crate) fn enter_group(&mut self, disk: &Disk, member: Member) -> Result<(), Failure> {
+        if self.header.grouped.is_some_and(|grouped| grouped.member == member) {
+            return Ok(());
+        }
+        // The header must not say that something is durable before it is.
+        if self.is_ahead() {
+            self.sync(disk)?;
+        }
+        self.header.grouped = Some(Grouped { member, end: self.end });
+        self.file.write_at(&self.header.encode(), 0)?;
+        self.sync(disk)
+    }
+
+    /// Takes that note back; all records are synced. That it is gone is not synced: a note that
+    /// is no longer needed does no harm as long as the group journal is there.
+    pub(crate) fn leave_group(&mut self) -> Result<(), Failure> {
+        debug_assert!(!self.is_ahead(), "what is not synced still needs the group journal");
+        self.header.grouped = None;
+        self.file.write_at(&self.header.encode(), 0)
     }
 
     /// How full the room for commits is, in quarters.
     pub(crate) fn quarters(&self) -> u64 {
-        (self.end - self.start) * 4 / (self.capacity - self.start).max(1)
+        (self.end - self.start) * 4 / (self.header.capacity - self.start).max(1)
     }
 
     /// Whether it is of the right size to be used again where `capacity` is needed.
     pub(crate) fn is_reusable(&self, capacity: u64) -> bool {
-        (capacity..=2 * capacity).contains(&self.capacity)
+        (capacity..=2 * capacity).contains(&self.header.capacity)
     }
 
     pub(crate) fn name(&self) -> FileName {
@@ -168,7 +271,8 @@ impl Segment {
             unreachable!("a segment has the name of a journal")
         };
         disk.rename(&mut self.file, FileName::Temporary(id))?;
-        Ok(Spare { file: self.file, len: self.capacity, dirty: 0..self.end, synced: false })
+        let len = self.header.capacity;
+        Ok(Spare { file: self.file, len, dirty: 0..self.end, synced: false })
     }
 }
 
@@ -223,29 +327,34 @@ impl Spare {
         Ok(())
     }
 
-    /// Makes it the journal `id`, beginning with the snapshot whose payload (after room for the
-    /// header) is in `buffer`. When this returns, the journal has its name, for good.
+    /// Makes it a journal, beginning with the snapshot whose payload (after room for the
+    /// header) is in `buffer`. When this returns, the journal has its name, for good. What the
+    /// header says of its capacity is the least; with a member of a group it starts in that.
     pub(crate) fn into_segment(
         mut self,
         disk: &Disk,
-        state_id: u128,
-        id: FileId,
-        capacity: u64,
+        mut header: SegmentHeader,
         sequence: u64,
         buffer: &mut Vec<u8>,
     ) -> Result<Segment, Failure> {
-        while !self.dirty.is_empty() || self.len < capacity {
-            self.write_zeros(capacity, AT_ONCE)?;
+        while !self.dirty.is_empty() || self.len < header.capacity {
+            self.write_zeros(header.capacity, AT_ONCE)?;
         }
-        let header = SegmentHeader { state_id, id, capacity: self.len, synced: disk.is_synced() };
+        header.capacity = self.len;
+        header.synced = disk.is_synced();
+        let snapshot = buffer.len() - frame::HEADER;
+        let end = SECTOR as u64;
+        let start = frame::place(end, snapshot) + frame::size_on_disk(snapshot);
+        if let Some(grouped) = &mut header.grouped {
+            grouped.end = start;
+        }
         self.file.write_at(&header.encode(), 0)?;
         let framing = header.framing(true);
-        let end = SECTOR as u64;
-        let mut segment = Segment { file: self.file, framing, capacity: self.len, start: end, end };
+        let file = self.file;
+        let mut segment = Segment { file, header, framing, start, end, synced_to: 0 };
         segment.append(Kind::Snapshot, sequence, buffer, &mut Vec::new())?;
-        segment.start = segment.end;
         segment.sync(disk)?;
-        disk.rename(&mut segment.file, FileName::Journal(id))?;
+        disk.rename(&mut segment.file, FileName::Journal(header.id))?;
         disk.sync_names()?;
         Ok(segment)
     }

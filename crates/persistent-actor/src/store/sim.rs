@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frame::SECTOR;
-use super::storage::{Storage, StorageFile};
+use super::storage::{StateRoot, Storage, StorageFile};
+use crate::error::OpenError;
 
 /// An operation that changed the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +55,24 @@ pub enum Op {
     },
     /// The names were synced.
     SyncNames,
+    /// The names in a directory ([`SimDisk::dir`]) were synced.
+    SyncDir {
+        /// The directory with a slash behind it.
+        dir: String,
+    },
     /// Not an operation: a note of the test, such as "commit 7 was answered".
     Mark(u64),
+}
+
+impl Op {
+    /// Whether it changes a name in the directory `dir` (with a slash behind it).
+    fn is_in(&self, dir: &str) -> bool {
+        match self {
+            Self::Create { name, .. } | Self::Remove { name } => name.starts_with(dir),
+            Self::Rename { from, .. } => from.starts_with(dir),
+            _ => false,
+        }
+    }
 }
 
 /// What is left of the operations when a machine or process stops.
@@ -123,6 +141,17 @@ impl SimDisk {
 
     /// The disk as a [`Storage`].
     pub fn storage(&self) -> Box<dyn Storage> {
+        Box::new(self.clone())
+    }
+
+    /// A directory on the disk. Its files are those of the disk whose names begin with `name` and
+    /// a slash.
+    pub fn dir(&self, name: &str) -> Box<dyn Storage> {
+        Box::new(SimDir { disk: self.clone(), prefix: format!("{name}/") })
+    }
+
+    /// The directories on the disk, as a [`StateRoot`].
+    pub fn root(&self) -> Box<dyn StateRoot> {
         Box::new(self.clone())
     }
 
@@ -276,6 +305,73 @@ impl Storage for SimDisk {
     }
 }
 
+impl StateRoot for SimDisk {
+    fn states(&self) -> io::Result<Vec<String>> {
+        let names = Storage::list(self)?;
+        let dirs = names.iter().filter_map(|name| Some(name.split_once('/')?.0.to_owned()));
+        let mut dirs: Vec<String> = dirs.filter(|name| !name.starts_with('.')).collect();
+        dirs.dedup();
+        Ok(dirs)
+    }
+
+    fn open(&self, name: &str, _create: bool) -> Result<Box<dyn Storage>, OpenError> {
+        Ok(self.dir(name))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        PathBuf::from("root").join(name)
+    }
+}
+
+/// A directory of a [`SimDisk`].
+struct SimDir {
+    disk: SimDisk,
+    prefix: String,
+}
+
+impl SimDir {
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
+
+impl Storage for SimDir {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let names = Storage::list(&self.disk)?;
+        Ok(names.iter().filter_map(|name| Some(name.strip_prefix(&self.prefix)?.into())).collect())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        Storage::open(&self.disk, &self.full(name))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        Storage::create(&self.disk, &self.full(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Storage::rename(&self.disk, &self.full(from), &self.full(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        Storage::remove(&self.disk, &self.full(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        let dir = self.prefix.clone();
+        self.disk.simple()?.log.push(Op::SyncDir { dir });
+        Ok(())
+    }
+
+    fn beside(&self, name: &str) -> io::Result<Option<Box<dyn Storage>>> {
+        let prefix = format!("{name}/");
+        let names = Storage::list(&self.disk)?;
+        let is_there = names.iter().any(|name| name.starts_with(&prefix));
+        let dir = Self { disk: self.disk.clone(), prefix };
+        Ok(is_there.then(|| Box::new(dir) as Box<dyn Storage>))
+    }
+}
+
 struct SimFile {
     disk: SimDisk,
     inode: u64,
@@ -371,6 +467,15 @@ impl Replay {
             }
             Op::SyncNames => {
                 for op in std::mem::take(&mut self.names) {
+                    change_names(&mut self.durable.names, &op);
+                }
+            }
+            Op::SyncDir { dir } => {
+                let (of_dir, others) =
+                    std::mem::take(&mut self.names).into_iter().partition(|op| op.is_in(dir));
+                self.names = others;
+                let of_dir: Vec<Op> = of_dir;
+                for op in of_dir {
                     change_names(&mut self.durable.names, &op);
                 }
             }

@@ -44,6 +44,58 @@ pub trait Storage: Send {
     fn tidy(&self) -> io::Result<()> {
         Ok(())
     }
+
+    /// The files of the directory `name` beside that of these files; `None` if there is none.
+    fn beside(&self, name: &str) -> io::Result<Option<Box<dyn Storage>>> {
+        let _ = name;
+        Ok(None)
+    }
+}
+
+/// A directory of state directories, with the group journal of their commits
+/// ([`GroupJournal`](super::GroupJournal)).
+pub trait StateRoot: Send + Sync {
+    /// The names of all state directories, and of what else may be one.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn states(&self) -> io::Result<Vec<String>>;
+
+    /// Opens the directory `name`, of a state or of the group journal.
+    ///
+    /// # Errors
+    /// As for [`DirStorage::open`].
+    fn open(&self, name: &str, create: bool) -> Result<Box<dyn Storage>, OpenError>;
+
+    /// What errors call the directory `name`.
+    fn path(&self, name: &str) -> PathBuf;
+}
+
+/// A [`StateRoot`] that is a directory.
+pub(crate) struct DirRoot(pub(crate) PathBuf);
+
+impl StateRoot for DirRoot {
+    fn states(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::Dir::read_from(&open_dir(&self.0)?)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let may_be = matches!(entry.file_type(), FileType::Directory | FileType::Unknown);
+            // A state's name has no dot.
+            if may_be && !name.starts_with('.') {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn open(&self, name: &str, create: bool) -> Result<Box<dyn Storage>, OpenError> {
+        Ok(Box::new(DirStorage::open(&self.path(name), create, true)?))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
 }
 
 /// Opens the files of the state at `path`: a [`Container`] if it is a regular file, else a
@@ -199,6 +251,17 @@ impl Storage for DirStorage {
 
     fn sync_names(&self) -> io::Result<()> {
         Ok(fs::fsync(&self.dir)?)
+    }
+
+    fn beside(&self, name: &str) -> io::Result<Option<Box<dyn Storage>>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = Path::new("..").join(name);
+        let dir = match fs::openat(&self.dir, &path, flags, Mode::empty()) {
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            other => other?,
+        };
+        check_private(&dir, &path).map_err(io::Error::other)?;
+        Ok(Some(Box::new(Self { dir })))
     }
 }
 

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // Each test file uses a part of it.
 
+pub mod group;
+
 use std::path::Path;
 use std::time::Duration;
 

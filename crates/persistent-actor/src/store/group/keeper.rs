@@ -1,0 +1,95 @@
+//! [`Keeper`]: what has time: syncing the states, and zeroing the next file.
+
+use std::io::ErrorKind;
+
+use super::GroupJournal;
+use crate::error::{OpenError, StoreError};
+use crate::store::disk::Disk;
+use crate::store::failure::Failure;
+use crate::store::names::{FileId, FileName};
+use crate::store::segment::Spare;
+
+/// How much is zeroed, and synced, at a time. Bytes.
+const STEP: u64 = 1024 * 1024;
+
+pub(super) struct Keeper {
+    disk: Disk,
+    epoch: u64,
+    spare: Option<Spare>,
+    next_spare: u32,
+    /// The full file whose entries are to become durable in the states.
+    pub(super) due: Option<u32>,
+}
+
+impl Keeper {
+    pub(super) fn new(disk: Disk, epoch: u64) -> Self {
+        Self { disk, epoch, spare: None, next_spare: u32::MAX, due: None }
+    }
+
+    pub(super) fn has_spare(&self) -> bool {
+        self.spare.is_some()
+    }
+
+    pub(super) fn take_spare(&mut self) -> Option<Spare> {
+        self.spare.take()
+    }
+
+    pub(super) fn give(&mut self, spare: Option<Spare>) {
+        self.spare = spare.or(self.spare.take());
+    }
+
+    /// Syncs the journals of all states with entries in the file that is due.
+    pub(super) fn sync_states(&mut self, group: &GroupJournal) -> Result<(), StoreError> {
+        let Some(file) = self.due else { return Ok(()) };
+        let mut states = Vec::new();
+        for member in group.queue().members.values() {
+            // An entry in a newer file means nothing for those in this one.
+            if let Some(mark) = member.mark.filter(|_| member.last_in >= file) {
+                states.push((member.state.clone(), mark.segment));
+            }
+        }
+        if group.options.switches.group_segments {
+            for (state, segment) in states {
+                sync_segment(group, &state, segment)?;
+            }
+        }
+        self.due = None;
+        Ok(())
+    }
+
+    /// Makes a spare of this size, all zeros and synced.
+    pub(super) fn prepare_spare(&mut self, capacity: u64) -> Result<(), Failure> {
+        let mut spare = match self.spare.take() {
+            Some(spare) => spare,
+            None => {
+                // Numbers from above, so that none is that of a file which was used.
+                let id = FileId { epoch: self.epoch, number: self.next_spare };
+                self.next_spare -= 1;
+                Spare::create(&self.disk, id)?
+            }
+        };
+        while !spare.is_ready(capacity) {
+            spare.step(&self.disk, capacity, STEP)?;
+        }
+        self.spare = Some(spare);
+        Ok(())
+    }
+}
+
+/// Syncs a state's journal. If it is not there any more, a newer one is, which was synced with all
+/// that the older one said before that was removed.
+fn sync_segment(group: &GroupJournal, state: &str, id: FileId) -> Result<(), StoreError> {
+    let path = group.path(state);
+    let storage = match group.root.open(state, false) {
+        Err(OpenError::NotFound { .. }) => return Ok(()),
+        Err(error) => {
+            return Err(StoreError::Io { operation: "open", path, reason: error.to_string() });
+        }
+        Ok(storage) => storage,
+    };
+    let disk = Disk::new(storage, group.options.switches.sync);
+    match disk.open(FileName::Journal(id)).and_then(|file| disk.sync(&file)) {
+        Err(failure) if failure.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.map_err(|failure| failure.into_store_error(&path)),
+    }
+}

@@ -1,0 +1,126 @@
+//! [`GroupedState`]: a state whose commits are left to a group journal.
+
+use std::sync::Arc;
+
+use super::{GroupJournal, Member, Ticket};
+use crate::call::{CallId, Reply};
+use crate::codec::Encoded;
+use crate::durability::Durability;
+use crate::error::{OpenError, StateError, StoreError};
+use crate::state::{ActorState, Options};
+
+/// An [`ActorState`] whose commits are left to a [`GroupJournal`].
+///
+/// A commit gives a ticket; it is durable when [`GroupJournal::wait`] has returned for it. Until
+/// then nothing that follows from it may be told to anybody.
+///
+/// ```
+/// use std::sync::Arc;
+/// use persistent_actor::ActorState;
+/// use persistent_actor::store::GroupJournal;
+/// # let dir = tempfile::tempdir()?;
+/// # let root = dir.path();
+/// let options = ActorState::options();
+/// let group = Arc::new(GroupJournal::open(root, &options)?);
+/// let mut visits = GroupJournal::open_state(&group, "visits", options.clone())?;
+/// let mut orders = GroupJournal::open_state(&group, "orders", options)?;
+/// let first = visits.update([("count", persistent_actor::codec::encode(&1)?)])?;
+/// let second = orders.update([("count", persistent_actor::codec::encode(&7)?)])?;
+/// // One sync for both.
+/// group.wait(first.max(second))?;
+/// # visits.close()?;
+/// # orders.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct GroupedState {
+    state: ActorState,
+    group: Arc<GroupJournal>,
+    member: Member,
+}
+
+impl GroupJournal {
+    /// Opens the state `name` in the directory of the group, at [`Durability::Power`].
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_state(
+        group: &Arc<Self>,
+        name: &str,
+        options: Options,
+    ) -> Result<GroupedState, OpenError> {
+        let member = group.join(name);
+        let options = options.durability(Durability::Power).group(Some(member));
+        let options = options.group_run(Some(group.run()));
+        let opened = group
+            .root
+            .open(name, options.create)
+            .and_then(|storage| options.open_on(storage, group.path(name)));
+        match opened {
+            Ok(state) => Ok(GroupedState { state, group: Arc::clone(group), member }),
+            Err(error) => {
+                group.leave(member);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl GroupedState {
+    /// The state as it is in memory.
+    pub fn state(&self) -> &ActorState {
+        &self.state
+    }
+
+    /// As [`ActorState::update`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn update<N: Into<String>>(
+        &mut self,
+        changes: impl IntoIterator<Item = (N, Encoded)>,
+    ) -> Result<Ticket, StateError> {
+        self.state.update(changes)?;
+        Ok(self.submit()?)
+    }
+
+    /// As [`ActorState::commit_call`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn commit_call(
+        &mut self,
+        id: CallId,
+        acked_below: u64,
+        digest: u64,
+        reply: Reply,
+        changes: Vec<(String, Encoded)>,
+    ) -> Result<Ticket, StoreError> {
+        self.state.commit_call(id, acked_below, digest, reply, changes)?;
+        self.submit()
+    }
+
+    /// As [`ActorState::maintain`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn maintain(&mut self) -> Result<(), StoreError> {
+        self.state.maintain()
+    }
+
+    fn submit(&mut self) -> Result<Ticket, StoreError> {
+        match self.state.take_written() {
+            Some(written) => self.group.submit(self.member, &written),
+            None => Ok(self.group.ticket()),
+        }
+    }
+
+    /// Makes the state whole without the group journal.
+    ///
+    /// # Errors
+    /// See [`ActorState::close`].
+    pub fn close(self) -> Result<(), StoreError> {
+        self.state.close()?;
+        self.group.leave(self.member);
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! The file of a group journal that batches go to.
+
+use super::batch::{self, Mark};
+use super::journal::Batch;
+use crate::store::disk::Disk;
+use crate::store::failure::Failure;
+use crate::store::fence::Claim;
+use crate::store::frame::{self, Framing, Kind};
+use crate::store::names::{FileId, FileName};
+use crate::store::segment::{Purpose, Segment, SegmentHeader, Sizes, Spare};
+
+/// How large the first file is. Bytes. Each is twice as large as the one before, up to the last.
+const FIRST: u64 = 256 * 1024;
+const LAST: u64 = 8 * 1024 * 1024;
+
+pub(super) struct Writer {
+    disk: Disk,
+    claim: Claim,
+    run: u128,
+    first: u64,
+    last: u64,
+    segment: Segment,
+    /// The file before: it is needed until the states have been synced, and kept until the next.
+    previous: Option<Segment>,
+    sequence: u64,
+    sectors: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn start(
+        disk: Disk,
+        claim: Claim,
+        run: u128,
+        sizes: &Sizes,
+    ) -> Result<Self, Failure> {
+        let (first, last) = match *sizes == Sizes::default() {
+            true => (FIRST, LAST),
+            // Tests that want to meet many files.
+            false => (sizes.first / 2, sizes.first),
+        };
+        let id = FileId { epoch: claim.epoch, number: 1 };
+        let mut table = Vec::new();
+        Framing::begin(&mut table);
+        batch::put_table(&mut table, false, [].iter().map(|(n, mark)| (*n, mark)));
+        let spare = Spare::create(&disk, id)?;
+        let segment = spare.into_segment(&disk, header(run, id, first), 0, &mut table)?;
+        let sectors = Vec::new();
+        Ok(Self { disk, claim, run, first, last, segment, previous: None, sequence: 0, sectors })
+    }
+
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.claim.epoch
+    }
+
+    /// The number of the file that batches go to.
+    pub(super) fn file(&self) -> u32 {
+        self.segment.id().number
+    }
+
+    /// Whether no newer opener has taken over.
+    pub(super) fn holds(&self) -> Result<bool, Failure> {
+        self.claim.holds()
+    }
+
+    pub(super) fn fits(&self, batch: &Batch) -> bool {
+        self.segment.fits(batch.payload.len() - frame::HEADER)
+    }
+
+    /// Writes a batch and syncs it.
+    pub(super) fn append(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+        self.sequence += 1;
+        let (payload, sectors) = (&mut batch.payload, &mut self.sectors);
+        self.segment.append(Kind::Commit, self.sequence, payload, sectors)?;
+        self.segment.sync(&self.disk)
+    }
+
+    /// How large the next file will be.
+    pub(super) fn next_size(&self) -> u64 {
+        let doublings = self.file().min(32);
+        self.first.saturating_mul(1 << doublings).min(self.last)
+    }
+
+    /// Goes on to the next file, which begins with `table`. Gives the file that is not needed any
+    /// more.
+    pub(super) fn next(
+        &mut self,
+        table: &[(u64, Mark)],
+        batch: &Batch,
+        spare: Option<Spare>,
+    ) -> Result<Option<Spare>, Failure> {
+        let id = FileId { epoch: self.claim.epoch, number: self.file() + 1 };
+        let mut payload = Vec::new();
+        Framing::begin(&mut payload);
+        batch::put_table(&mut payload, true, table.iter().map(|(number, mark)| (*number, mark)));
+        let needed =
+            [&payload, &batch.payload].map(|p| frame::size_on_disk(p.len() - frame::HEADER));
+        let needed = (needed[0] + needed[1] + 4096).next_multiple_of(4096);
+        let spare = match spare {
+            Some(spare) => spare,
+            None => Spare::create(&self.disk, id)?,
+        };
+        let header = header(self.run, id, self.next_size().max(needed));
+        let next = spare.into_segment(&self.disk, header, self.sequence, &mut payload)?;
+        let full = std::mem::replace(&mut self.segment, next);
+        match self.previous.replace(full) {
+            Some(old) => {
+                let spare = old.retire(&self.disk)?;
+                // Zeros under the name of a journal would be damage.
+                self.disk.sync_names()?;
+                Ok(Some(spare))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Removes the files of earlier runs; their journals only if they are not needed any more.
+    pub(super) fn remove_older(&self, journals: bool) -> Result<(), Failure> {
+        self.remove(|name| match name {
+            FileName::Journal(id) => journals && id.epoch < self.epoch(),
+            FileName::Temporary(id) => id.epoch < self.epoch(),
+            _ => false,
+        })
+    }
+
+    /// Removes the files of this run.
+    pub(super) fn remove_own(&self) -> Result<(), Failure> {
+        self.remove(|name| match name {
+            FileName::Journal(id) | FileName::Temporary(id) => id.epoch == self.epoch(),
+            _ => false,
+        })
+    }
+
+    fn remove(&self, which: impl Fn(FileName) -> bool) -> Result<(), Failure> {
+        for name in self.disk.list()?.names {
+            if which(name) {
+                self.disk.remove_if_there(name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn header(run: u128, id: FileId, capacity: u64) -> SegmentHeader {
+    let purpose = Purpose::Group;
+    SegmentHeader { purpose, state_id: run, id, capacity, synced: true, grouped: None }
+}
