@@ -20,6 +20,8 @@ pub(crate) struct Assignment {
     pub(crate) durability: Durability,
     pub(crate) switches: Switches,
     pub(crate) limits: Limits,
+    /// The run of the node's group journal.
+    pub(crate) group_run: Option<u128>,
 }
 
 /// [`LedgerLimits`], to be sent.
@@ -45,6 +47,7 @@ impl Assignment {
         ActorState::options()
             .durability(self.durability)
             .switches(self.switches)
+            .group_run(self.group_run)
             .ledger_limits(LedgerLimits { max_bytes, max_calls, max_sessions, max_age })
     }
 }

@@ -174,6 +174,14 @@ pub enum SpawnError {
         /// Why.
         reason: String,
     },
+    /// What an earlier program has left in the group journal could not be looked at.
+    #[error("actor {name:?} cannot be started: {reason}")]
+    Group {
+        /// The actor's name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// The actor's process could not load its state, or died before it had.
     #[error("actor {name:?} did not start: {reason}")]
     StartFailed {

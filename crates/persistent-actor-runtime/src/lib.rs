@@ -21,6 +21,7 @@ mod error;
 mod event;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod group;
 mod handle;
 mod init;
 mod lending;

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use persistent_actor::store::{Member, Written};
 use rustix::net::Shutdown;
 use tokio::io::unix::AsyncFd;
 
@@ -26,6 +27,22 @@ pub(crate) struct Link {
     pub(crate) closed: bool,
     /// Why nothing can be sent any more.
     pub(crate) broken: Option<String>,
+    pub(crate) seat: Seat,
+}
+
+/// An incarnation's place in the group of those that commit at the same time.
+#[derive(Default)]
+pub(crate) struct Seat {
+    /// As whom; `None` if it never was in it.
+    pub(crate) member: Option<Member>,
+    /// Whether it leaves its syncs to the group journal now.
+    pub(crate) is_taken: bool,
+    /// How many calls in a row it was nearly alone.
+    pub(crate) alone: u32,
+    /// What the commit of the next reply has written.
+    pub(crate) written: Option<Written>,
+    /// The group journal has failed: what this incarnation still answers counts for nothing.
+    pub(crate) is_void: bool,
 }
 
 /// What became of frames that were to be sent.
@@ -42,7 +59,8 @@ pub(crate) enum Flushed {
 impl Link {
     pub(crate) fn new(socket: Arc<AsyncFd<OwnedFd>>) -> Self {
         let (outbox, lending) = (Outbox::default(), Lending::default());
-        Self { socket, outbox, lending, ready: false, closed: false, broken: None }
+        let seat = Seat::default();
+        Self { socket, outbox, lending, ready: false, closed: false, broken: None, seat }
     }
 
     /// Passes the buffers of an incarnation that is gone to this one.

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use persistent_actor::testing::Switches;
-use persistent_actor::{CallId, Durability, Encoded, LedgerLimits, SessionId, codec, store};
+use persistent_actor::{
+    ActorState, CallId, Durability, Encoded, LedgerLimits, OpenError, SessionId, codec, store,
+};
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
+use tokio::sync::{OnceCell, oneshot};
 
 use crate::actor_type::{ActorType, Remote};
 use crate::actors::Actors;
@@ -17,6 +19,7 @@ use crate::builder::{ActorBuilder, Policy};
 use crate::cell::Cell;
 use crate::error::{Error, NodeError, SpawnError};
 use crate::event::{Event, Observer};
+use crate::group::GroupCommit;
 use crate::handle::{Handle, TypedOutcome, ask, typed_reply};
 use crate::init::EntryPoint;
 use crate::lending::Payload;
@@ -40,11 +43,15 @@ struct Inner {
     switches: Switches,
     observer: Option<Observer>,
     actors: Arc<Actors>,
+    group: OnceCell<Arc<GroupCommit>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.actors.kill_all();
+        if let Some(group) = self.group.get() {
+            group.stop();
+        }
     }
 }
 
@@ -117,6 +124,10 @@ impl Node {
     /// gives the state root free.
     pub async fn shutdown(&self) {
         self.inner.actors.stop_all().await;
+        if let Some(group) = self.inner.group.get().cloned() {
+            // It runs to its end even if nobody waits for it.
+            let _ = tokio::task::spawn_blocking(move || group.close()).await;
+        }
         self.inner.root.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
@@ -143,14 +154,24 @@ impl Node {
             let operation = "get random bytes";
             SpawnError::Io { name: name.clone(), operation, source }
         })?;
-        let assignment = self.assignment(type_name, &name, durability, session)?;
+        let group = self.group(&name, durability).await?;
+        let mut assignment = self.assignment(type_name, &name, durability, session)?;
+        assignment.group_run = group.as_ref().map(|group| group.run());
+        let group = group.filter(|_| durability == Durability::Power);
         let initial_failed = |source| SpawnError::Initial { name: name.clone(), source };
         let options = codec::encode(&assignment).map_err(initial_failed)?;
         let options = payload(&name, options)?;
         let initial = payload(&name, initial)?;
 
         let observer = self.inner.observer.clone();
-        let cell = Arc::new(Cell::new(&name, session, policy, method_name::<A>, observer));
+        let cell = Arc::new(Cell::new(
+            &name,
+            session,
+            policy,
+            method_name::<A>,
+            observer,
+            group,
+        ));
         self.inner.actors.add(&cell).await?;
         let handle = Handle::new(cell.clone());
         let (started, start) = oneshot::channel();
@@ -161,6 +182,35 @@ impl Node {
             Ok(started) => started.map(|()| handle),
             Err(_) => Err(SpawnError::NodeClosed { name }),
         }
+    }
+
+    /// What the actors of this node that keep their state share.
+    async fn group(
+        &self,
+        name: &str,
+        durability: Durability,
+    ) -> Result<Option<Arc<GroupCommit>>, SpawnError> {
+        let root = self.inner.root.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(root) = root.filter(|_| durability != Durability::None) else { return Ok(None) };
+        let open = || async {
+            let options = ActorState::options()
+                .switches(self.inner.switches)
+                .ledger_limits(self.inner.limits.clone());
+            let open = move || GroupCommit::open(root.path(), options);
+            let opened = tokio::task::spawn_blocking(open).await;
+            let opened = opened.unwrap_or_else(|error| {
+                Err(OpenError::Unreadable {
+                    operation: "open the group journal in",
+                    path: PathBuf::new(),
+                    source: std::io::Error::other(error),
+                })
+            });
+            opened.map_err(|error| SpawnError::Group {
+                name: name.to_owned(),
+                reason: error.to_string(),
+            })
+        };
+        self.inner.group.get_or_try_init(open).await.map(|group| Some(group.clone()))
     }
 
     fn assignment(
@@ -187,6 +237,7 @@ impl Node {
             durability,
             switches: self.inner.switches,
             limits: (&self.inner.limits).into(),
+            group_run: None,
         })
     }
 }
@@ -265,7 +316,8 @@ impl NodeBuilder {
         raise_descriptor_limit();
         let root = Mutex::new(root);
         let actors = Arc::default();
-        let inner = Inner { root, durability, limits, switches, observer, actors };
+        let group = OnceCell::new();
+        let inner = Inner { root, durability, limits, switches, observer, actors, group };
         Node { inner: Arc::new(inner) }
     }
 }

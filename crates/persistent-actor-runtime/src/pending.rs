@@ -9,7 +9,7 @@ use crate::builder::Policy;
 use crate::error::CallError;
 use crate::handle::KillPoint;
 use crate::lending::Payload;
-use crate::wire::Status;
+use crate::wire::{Stamps, Status};
 
 /// The answer to a call, as its caller gets it.
 pub(crate) type Answered = Result<(CallId, Status, Encoded), CallError>;
@@ -28,6 +28,14 @@ pub(crate) enum Request {
     Outcome(CallId),
 }
 
+/// The worker's answer to a call, kept back until it is durable.
+pub(crate) struct Held {
+    pub(crate) status: Status,
+    pub(crate) replayed: bool,
+    pub(crate) stamps: Stamps,
+    pub(crate) value: Encoded,
+}
+
 /// A request that was not yet answered; most are calls.
 pub(crate) struct PendingCall {
     pub(crate) sequence: u64,
@@ -43,6 +51,8 @@ pub(crate) struct PendingCall {
     /// How it died the last time.
     pub(crate) last: String,
     pub(crate) caller: oneshot::Sender<Answered>,
+    /// The worker's answer, while it is not durable yet.
+    pub(crate) held: Option<Held>,
     /// The place among [`max_pending_calls`](crate::ActorBuilder::max_pending_calls), held until
     /// the call is answered, even if nobody waits for it any more.
     _permit: OwnedSemaphorePermit,
@@ -104,6 +114,7 @@ impl Pending {
             deaths: 0,
             last: String::new(),
             caller,
+            held: None,
             _permit: permit,
         });
         self.next_sequence += 1;
@@ -114,13 +125,36 @@ impl Pending {
         self.calls.get_mut(index)
     }
 
+    /// The place of the call with this number, if it was sent to this incarnation and has no
+    /// answer.
+    fn find(&self, sequence: u64, incarnation: u64) -> Option<usize> {
+        let index = self.calls.binary_search_by_key(&sequence, |call| call.sequence).ok()?;
+        let call = &self.calls[index];
+        (call.sent_to == incarnation && call.held.is_none()).then_some(index)
+    }
+
     /// Takes out the call with this number if it was sent to this incarnation.
     pub(crate) fn take(&mut self, sequence: u64, incarnation: u64) -> Option<PendingCall> {
+        self.calls.remove(self.find(sequence, incarnation)?)
+    }
+
+    /// Keeps the answer to a call back; `false` if it was not sent to this incarnation.
+    pub(crate) fn hold(&mut self, sequence: u64, incarnation: u64, held: Held) -> bool {
+        let Some(index) = self.find(sequence, incarnation) else { return false };
+        self.calls[index].held = Some(held);
+        true
+    }
+
+    /// Takes out a call whose answer was kept back; `None` if it has none any more.
+    pub(crate) fn release(&mut self, sequence: u64) -> Option<(PendingCall, Held)> {
         let index = self.calls.binary_search_by_key(&sequence, |call| call.sequence).ok()?;
-        if self.calls[index].sent_to != incarnation {
-            return None;
-        }
-        self.calls.remove(index)
+        let held = self.calls[index].held.take()?;
+        Some((self.calls.remove(index)?, held))
+    }
+
+    /// Forgets the answers that were kept back: their calls are unanswered again.
+    pub(crate) fn unhold(&mut self) {
+        self.calls.iter_mut().for_each(|call| call.held = None);
     }
 
     /// Charges the death of an incarnation to the call that it ran: the first that was not
@@ -134,10 +168,11 @@ impl Pending {
         reason: impl FnOnce() -> String,
         policy: &Policy,
     ) -> Option<(Charge, PendingCall)> {
-        let call = self.calls.front_mut().filter(|call| call.sent_to == incarnation)?;
+        let index = self.calls.iter().position(|call| call.held.is_none())?;
+        let call = self.calls.get_mut(index).filter(|call| call.sent_to == incarnation)?;
         match call.charge(killed_by_us, reason, policy) {
             Charge::Retry => None,
-            given_up => Some((given_up, self.calls.pop_front()?)),
+            given_up => Some((given_up, self.calls.remove(index)?)),
         }
     }
 

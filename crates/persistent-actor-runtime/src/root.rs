@@ -62,6 +62,11 @@ impl Root {
         Ok(Self { path, lock })
     }
 
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where the state of the actor of this name lies.
     pub(crate) fn state_path(&self, escaped_name: &str) -> PathBuf {
         self.path.join(escaped_name)

@@ -113,6 +113,11 @@ pub(crate) enum Frame<'a> {
     Fatal { reason: &'a str },
     /// From the worker: the answer to a call.
     Reply { sequence: u64, status: Status, replayed: bool, stamps: Stamps, value: Value<'a> },
+    /// To the worker: from now on the sync of commits is left to the group journal, as this
+    /// member (run and number); or no more.
+    Group { member: Option<(u128, u64)> },
+    /// From the worker, before a reply: what its commit has written and not synced.
+    Written { epoch: u64, number: u32, offset: u64, bytes: &'a [u8] },
     /// A shared buffer of `len` bytes that the peer has not seen yet; its descriptor is attached.
     Buffer { id: BufferId, len: u64 },
     /// To the worker, before the start: a shared buffer of `len` bytes that an incarnation which is
@@ -135,6 +140,8 @@ const RELEASE: u8 = 8;
 const INHERIT: u8 = 9;
 const ATTEMPT: u8 = 10;
 const ASK: u8 = 11;
+const GROUP: u8 = 12;
+const WRITTEN: u8 = 13;
 
 impl Frame<'_> {
     /// Appends the frame to `out`.
@@ -191,6 +198,20 @@ impl Frame<'_> {
                 put_u64(out, stamps.run_ended_ns);
                 put_u64(out, stamps.committed_ns);
                 put_value(out, value);
+            }
+            Self::Group { member } => {
+                out.push(GROUP);
+                out.push(u8::from(member.is_some()));
+                let (run, number) = member.unwrap_or_default();
+                out.extend_from_slice(&run.to_le_bytes());
+                put_u64(out, number);
+            }
+            Self::Written { epoch, number, offset, bytes } => {
+                out.push(WRITTEN);
+                put_u64(out, *epoch);
+                out.extend_from_slice(&number.to_le_bytes());
+                put_u64(out, *offset);
+                put_bytes(out, bytes);
             }
             Self::Buffer { id, len } => {
                 out.push(BUFFER);
@@ -256,6 +277,20 @@ impl<'a> Frame<'a> {
                     committed_ns: body.u64()?,
                 },
                 value: body.value()?,
+            },
+            GROUP => {
+                let is_member = body.u8()? != 0;
+                let member = (body.u128()?, body.u64()?);
+                if !is_member && member != (0, 0) {
+                    return malformed("a member of no group");
+                }
+                Self::Group { member: is_member.then_some(member) }
+            }
+            WRITTEN => Self::Written {
+                epoch: body.u64()?,
+                number: body.u32()?,
+                offset: body.u64()?,
+                bytes: body.bytes()?,
             },
             BUFFER => Self::Buffer { id: body.buffer_id()?, len: body.u64()? },
             INHERIT => Self::Inherit { len: body.u64()? },
@@ -468,6 +503,9 @@ mod tests {
             },
             Frame::Attempt { id, deaths: 2, limit: 5, last: "signal 6" },
             Frame::Ask { sequence: 18, id },
+            Frame::Group { member: Some((1 << 100, 3)) },
+            Frame::Group { member: None },
+            Frame::Written { epoch: 7, number: 2, offset: 1024, bytes: b"record" },
             Frame::Ready { epoch: 3, sequence: 9 },
             Frame::Fatal { reason: "no disk" },
             Frame::Reply {
@@ -525,7 +563,7 @@ mod tests {
     proptest! {
         #[test]
         fn random_bytes_never_panic(
-            kind in 0u8..12,
+            kind in 0u8..14,
             body in prop::collection::vec(any::<u8>(), 0..300),
         ) {
             let mut input = (body.len() as u32 + 1).to_le_bytes().to_vec();

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use persistent_actor::store::{Member, Written};
 use persistent_actor::{
     ActorState, Answer, Attempt, Call, CallId, CallOutcome, Encoded, Instance, OpenError,
     Rejection, Reply, ReplyStatus, SessionId, Stage, StoreError, codec,
@@ -120,6 +121,8 @@ enum Request {
     Call { sequence: u64, call: Call, kill_at: Option<KillPoint>, attempt: Option<Attempt> },
     /// To say what became of a call.
     Outcome { sequence: u64, id: CallId },
+    /// To leave the sync of commits to the group journal, or no more.
+    Group(Option<Member>),
 }
 
 impl Connection {
@@ -181,6 +184,10 @@ impl Connection {
                     Ok(None)
                 }
                 Frame::Ask { sequence, id } => Ok(Some(Request::Outcome { sequence, id })),
+                Frame::Group { member } => {
+                    let member = member.map(|(run, number)| Member { run, number });
+                    Ok(Some(Request::Group(member)))
+                }
                 Frame::Call { id, acked_below, method, kill_at, args } => {
                     let args = lending.borrow(&args)?;
                     let mut call = Call { id, acked_below, method: method as usize, args };
@@ -225,6 +232,13 @@ impl Connection {
         let frame = Frame::Reply { sequence, status, replayed, stamps, value };
         self.outbox.push(&frame);
         self.flush()
+    }
+
+    /// Adds what the commit of the next reply has left to the group journal.
+    fn push_written(&mut self, written: &Written) {
+        let Written { epoch, number, offset, bytes } = written;
+        let (epoch, number, offset) = (*epoch, *number, *offset);
+        self.outbox.push(&Frame::Written { epoch, number, offset, bytes });
     }
 
     /// Tells the node what was dropped since the last frame.
@@ -282,10 +296,10 @@ pub(crate) fn serve<A: Remote>(
         Err(error) => connection.fail(&error),
     };
     match serve_requests(&mut connection, &mut instance, assignment.run) {
-        Ok(()) => {
-            drop(instance);
-            std::process::exit(0)
-        }
+        Ok(()) => match instance.close() {
+            Ok(()) => std::process::exit(0),
+            Err(error) => connection.fail(&error),
+        },
         Err(Stop::Store(error @ StoreError::Fenced { .. })) => {
             connection.fail_with(EXIT_FENCED, &error)
         }
@@ -335,6 +349,9 @@ fn serve_requests<A: Remote>(
                 // The arguments go first, so that their release travels with the reply.
                 drop(call);
                 let replayed = matches!(answer, Answer::Replayed(_));
+                if let Some(written) = instance.take_written() {
+                    connection.push_written(&written);
+                }
                 connection.reply(sequence, replayed, sent(answer), stamps)?;
             }
             Request::Outcome { sequence, id } => {
@@ -342,6 +359,7 @@ fn serve_requests<A: Remote>(
                 let outcome = instance.outcome(id)?;
                 connection.reply(sequence, false, told(outcome), Stamps::default())?;
             }
+            Request::Group(member) => instance.set_group(member)?,
         }
         instance.maintain()?;
         connection.release()?;

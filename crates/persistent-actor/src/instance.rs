@@ -14,6 +14,7 @@ use crate::intent::{Attempt, Intent};
 use crate::ledger::Admission;
 use crate::outcome::CallOutcome;
 use crate::state::ActorState;
+use crate::store::{Member, Written};
 
 /// A call to an [`Instance`].
 #[derive(Clone, Debug)]
@@ -304,6 +305,27 @@ impl<A: Actor> Instance<A> {
     pub fn outcome(&mut self, id: CallId) -> Result<CallOutcome, StoreError> {
         self.state.check()?;
         Ok(self.state.outcome(id))
+    }
+
+    /// See [`ActorState::set_group`].
+    ///
+    /// # Errors
+    /// [`StoreError`]: the instance must be dropped.
+    pub fn set_group(&mut self, member: Option<Member>) -> Result<(), StoreError> {
+        self.state.set_group(member)
+    }
+
+    /// See [`ActorState::take_written`].
+    pub fn take_written(&mut self) -> Option<Written> {
+        self.state.take_written()
+    }
+
+    /// See [`ActorState::close`].
+    ///
+    /// # Errors
+    /// [`StoreError`]: the state still needs its group journal.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.state.close()
     }
 
     /// Does the work that may wait until a reply has left.

@@ -37,7 +37,7 @@ fn find(disk: &SimDisk, options: &Options, way: Way, answered: &[u64]) -> Result
     let group = match way {
         Way::Alone => None,
         Way::Together => {
-            let opened = GroupJournal::open_on(disk.root(), options);
+            let opened = GroupJournal::open_on(disk.root(), options, None);
             Some(opened.map_err(|error| format!("the group journal: {error}"))?)
         }
     };
@@ -124,7 +124,7 @@ fn a_crash_while_recovering_from_a_crash_loses_nothing() {
         let log = disk.log();
         for count in (0..=log.len()).filter(|count| count % 23 == 0) {
             let crashed = disk.crashed(count, Loss::Random(random.next()));
-            drop(GroupJournal::open_on(crashed.root(), &options).unwrap());
+            drop(GroupJournal::open_on(crashed.root(), &options, None).unwrap());
             let answered = answered(&log, count);
             for again in (0..=crashed.log().len()).filter(|again| again % 3 == 0) {
                 let twice = crashed.crashed(again, Loss::Random(random.next()));

@@ -1,10 +1,12 @@
 //! [`Cell`]: one actor as the node knows it, shared by its handles and its supervisor.
 
+mod grouped;
 mod supervised;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use persistent_actor::store::Member;
 use persistent_actor::{CallId, SessionId};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
@@ -12,6 +14,7 @@ pub(crate) use self::supervised::{Death, Duties};
 use crate::builder::Policy;
 use crate::error::CallError;
 use crate::event::{Event, EventKind, Observer, now_ns};
+use crate::group::GroupCommit;
 use crate::handle::KillPoint;
 use crate::link::{Flushed, Link};
 use crate::mapping::Mapping;
@@ -42,6 +45,8 @@ pub(crate) struct Cell {
     pub(crate) policy: Policy,
     method_name: fn(usize) -> &'static str,
     observer: Option<Observer>,
+    /// With those of the node that commit at the same time, for an actor at `power`.
+    group: Option<Arc<GroupCommit>>,
     permits: Arc<Semaphore>,
     state: Mutex<State>,
     progress: watch::Sender<Progress>,
@@ -67,6 +72,12 @@ struct State {
     superseded: bool,
     /// Shared buffers of the last incarnation, for the next.
     legacy: Vec<Arc<Mapping>>,
+    /// How many answers are kept back until they are durable.
+    held: usize,
+    /// Whether the group counts this actor as one that has something to do.
+    is_busy: bool,
+    /// Incarnations that are gone, whose journal may need the group's.
+    former: Vec<Member>,
 }
 
 impl Cell {
@@ -76,6 +87,7 @@ impl Cell {
         policy: Policy,
         method_name: fn(usize) -> &'static str,
         observer: Option<Observer>,
+        group: Option<Arc<GroupCommit>>,
     ) -> Self {
         Self {
             name: name.into(),
@@ -83,6 +95,7 @@ impl Cell {
             policy,
             method_name,
             observer,
+            group,
             state: Mutex::new(State {
                 pending: Pending::new(session),
                 link: None,
@@ -93,6 +106,9 @@ impl Cell {
                 kill_next: None,
                 superseded: false,
                 legacy: Vec::new(),
+                held: 0,
+                is_busy: false,
+                former: Vec::new(),
             }),
             progress: watch::Sender::new(Progress::default()),
             wake: Notify::new(),
@@ -152,6 +168,7 @@ impl Cell {
             *kill_at = state.kill_next.take();
         }
         let answer = state.pending.push(request, permit);
+        self.count_busy(&mut state);
         let index = state.pending.len() - 1;
         if state.link.as_ref().is_some_and(|link| link.ready) {
             self.transmit(&mut state, index);
@@ -239,6 +256,7 @@ impl Cell {
         }
         let link = state.link.take()?;
         let process = state.process.take()?;
+        state.former.extend(link.seat.member);
         state.superseded = true;
         self.emit(|| EventKind::Superseded);
         self.wake.notify_one();
@@ -279,6 +297,9 @@ impl Cell {
         let (acked_below, incarnation) = (pending.acked_below(), self.incarnation());
         let session = pending.session();
         let (Some(link), Some(call)) = (link, pending.get_mut(index)) else { return };
+        if call.held.is_some() {
+            return;
+        }
         call.attempt = call.attempt.saturating_add(1);
         call.sent_to = incarnation;
         let (id, sequence, attempt) = (call.id(session), call.sequence, call.attempt);
@@ -296,6 +317,9 @@ impl Cell {
             }
             let method = (self.method_name)(method as usize);
             self.emit(|| EventKind::CallStarted { call: id, method, attempt });
+        }
+        if let Some(group) = &self.group {
+            group.seat(link, &self.name);
         }
         if call.deaths > 0 || given {
             let limit = self.policy.max_deaths_per_call;

@@ -4,7 +4,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use persistent_actor::{Encoded, codec};
+use persistent_actor::store::Written;
+use persistent_actor::{Encoded, SessionId, codec};
 use tokio::io::unix::AsyncFd;
 
 use super::{Cell, End, State};
@@ -12,7 +13,7 @@ use crate::error::CallError;
 use crate::event::{CallStatus, EventKind, Exit};
 use crate::lending::Payload;
 use crate::link::{Flushed, Link};
-use crate::pending::Charge;
+use crate::pending::{Charge, Held, PendingCall};
 use crate::process::WorkerProcess;
 use crate::wire::{Frame, Stamps, Status, Value, WireError};
 
@@ -70,7 +71,7 @@ impl Cell {
 
     /// Takes a frame from the worker; `true` if it says that the worker is ready.
     pub(crate) fn take_frame(
-        &self,
+        self: &Arc<Self>,
         frame: Frame<'_>,
         descriptor: Option<OwnedFd>,
         said: &mut Option<String>,
@@ -83,13 +84,19 @@ impl Cell {
             }
             (Frame::Ready { epoch, sequence }, _) => {
                 link.ready = true;
+                let former = std::mem::take(&mut state.former);
                 self.progress.send_modify(|_| {});
                 self.emit(|| EventKind::Ready { epoch, sequence });
+                // Its own journal holds all that theirs did.
+                self.leave_group(former);
                 for index in 0..state.pending.len() {
                     self.transmit(&mut state, index);
                 }
                 self.flush(&mut state);
                 return Ok(true);
+            }
+            (Frame::Written { epoch, number, offset, bytes }, _) => {
+                link.seat.written = Some(Written { epoch, number, offset, bytes: bytes.to_vec() });
             }
             (Frame::Fatal { reason }, _) => *said = Some(reason.to_owned()),
             (Frame::Buffer { id, len }, Some(descriptor)) => {
@@ -103,7 +110,7 @@ impl Cell {
     }
 
     fn take_reply(
-        &self,
+        self: &Arc<Self>,
         state: &mut State,
         sequence: u64,
         status: Status,
@@ -111,13 +118,28 @@ impl Cell {
         stamps: Stamps,
         value: &Value<'_>,
     ) -> Result<(), WireError> {
-        let State { pending, link, .. } = state;
-        let Some(link) = link else { return Ok(()) };
+        let Some(link) = &mut state.link else { return Ok(()) };
         let value = link.lending.borrow(value)?;
-        let Some(call) = pending.take(sequence, self.incarnation()) else {
-            return Err(WireError(format!("a reply to call {sequence}, which was not sent")));
+        let answer = Held { status, replayed, stamps, value };
+        if link.seat.is_void {
+            return Ok(());
+        }
+        let written = link.seat.written.take();
+        if written.is_some() || state.held > 0 {
+            return self.hold(state, sequence, answer, written);
+        }
+        let Some(call) = state.pending.take(sequence, self.incarnation()) else {
+            return Err(not_sent(sequence));
         };
-        let id = call.id(pending.session());
+        self.count_busy(state);
+        self.deliver(state.pending.session(), call, answer);
+        Ok(())
+    }
+
+    /// Gives a call its answer.
+    pub(super) fn deliver(&self, session: SessionId, call: PendingCall, answer: Held) {
+        let Held { status, replayed, stamps, value } = answer;
+        let id = call.id(session);
         if status == Status::Poison {
             self.emit(|| EventKind::PoisonCall { call: id, deaths: deaths_told(&value) });
         } else if let Some(method) = call.method() {
@@ -136,7 +158,6 @@ impl Cell {
         }
         // If nobody waits for the reply any more, it is discarded.
         let _ = call.caller.send(Ok((id, status, value)));
-        Ok(())
     }
 
     /// Sends what the socket would not take before; `false` if it still does not.
@@ -174,6 +195,14 @@ impl Cell {
             Death { was_ready: link.ready, killed: state.killed, closed: link.closed, exit, said };
         if death.was_ready {
             self.charge(&mut state, &death);
+            self.count_busy(&mut state);
+        }
+        let seat = &link.seat;
+        let whole = death.closed && exit.code == Some(0);
+        match (whole, seat.member) {
+            // It has made its state whole before it went.
+            (true, Some(member)) => self.leave_group([member]),
+            (_, member) => state.former.extend(member),
         }
         state.legacy = link.lending.into_legacy();
         let incarnation = self.incarnation();
@@ -191,6 +220,7 @@ impl Cell {
         // To the calls it is as if this node had killed it.
         let death = Death { was_ready: true, killed: true, closed: false, exit, said: None };
         self.charge(&mut state, &death);
+        self.count_busy(&mut state);
         let incarnation = self.incarnation();
         self.progress.send_modify(|now| now.dead_through = incarnation);
         Some(death)
@@ -239,6 +269,8 @@ impl Cell {
         let process = state.process.take();
         let link = state.link.take();
         let calls = state.pending.take_all();
+        state.held = 0;
+        self.count_busy(&mut state);
         for call in calls {
             let id = call.id(state.pending.session());
             let error = if call.is_poison(&self.policy) {
@@ -260,6 +292,10 @@ impl Cell {
         self.progress.send_modify(|now| now.ended = true);
         self.wake.notify_one();
     }
+}
+
+pub(super) fn not_sent(sequence: u64) -> WireError {
+    WireError(format!("a reply to call {sequence}, which was not sent"))
 }
 
 /// What a supervisor has to do beside reading.

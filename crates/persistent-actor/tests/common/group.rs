@@ -75,7 +75,7 @@ fn open(
 /// marked in the disk's log. An error ends it.
 pub fn run(disk: &SimDisk, options: &Options, seed: u64) -> Result<(), String> {
     let mut random = Random(seed);
-    let group = GroupJournal::open_on(disk.root(), options).map_err(|e| e.to_string())?;
+    let group = GroupJournal::open_on(disk.root(), options, None).map_err(|e| e.to_string())?;
     let all: Vec<Vec<Step>> = (0..NAMES.len()).map(steps).collect();
     let mut next = [0; NAMES.len()];
     let mut live: Vec<Option<Live>> = (0..NAMES.len()).map(|_| None).collect();

@@ -16,7 +16,7 @@ use crate::store::disk::Disk;
 use crate::store::failure::{Failure, ReadError};
 use crate::store::fence::Claim;
 use crate::store::frame::Framing;
-use crate::store::names::FileId;
+use crate::store::names::{FileId, FileName};
 use crate::store::storage::{self, DirRoot, StateRoot};
 
 /// How much memory for a batch is kept. Bytes.
@@ -90,7 +90,43 @@ impl GroupJournal {
     /// # Errors
     /// See [`OpenError`]. A state that cannot be opened is no error: what it needs is kept.
     pub fn open(root: impl AsRef<Path>, options: &Options) -> Result<Self, OpenError> {
-        Self::open_on(Box::new(DirRoot(root.as_ref().to_owned())), options)
+        Self::open_on(Box::new(DirRoot(root.as_ref().to_owned())), options, None)
+    }
+
+    /// The same with a `run` from [`GroupJournal::new_run`], for engines that must know it before.
+    ///
+    /// # Errors
+    /// As for [`GroupJournal::open`].
+    pub fn open_run(
+        root: impl AsRef<Path>,
+        options: &Options,
+        run: u128,
+    ) -> Result<Self, OpenError> {
+        Self::open_on(Box::new(DirRoot(root.as_ref().to_owned())), options, Some(run))
+    }
+
+    /// A new run: a random number.
+    ///
+    /// # Errors
+    /// If the operating system has no random bytes to give.
+    pub fn new_run() -> std::io::Result<u128> {
+        SessionId::generate().map(|id| id.0)
+    }
+
+    /// Whether an earlier group journal of the states in `root` is still there: its program was
+    /// killed, or the machine stopped.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn is_left(root: impl AsRef<Path>) -> Result<bool, OpenError> {
+        let path = root.as_ref().join(DIRECTORY);
+        let storage = match storage::DirStorage::open(&path, false, false) {
+            Err(OpenError::NotFound { .. }) => return Ok(false),
+            other => other?,
+        };
+        let listing = Disk::new(Box::new(storage), false).list();
+        let names = listing.map_err(|e| ReadError::from(e).into_open_error(&path))?.names;
+        Ok(names.iter().any(|name| matches!(name, FileName::Journal(_))))
     }
 
     /// The same in any [`StateRoot`].
@@ -98,7 +134,11 @@ impl GroupJournal {
     /// # Errors
     /// As for [`GroupJournal::open`].
     #[doc(hidden)]
-    pub fn open_on(root: Box<dyn StateRoot>, options: &Options) -> Result<Self, OpenError> {
+    pub fn open_on(
+        root: Box<dyn StateRoot>,
+        options: &Options,
+        run: Option<u128>,
+    ) -> Result<Self, OpenError> {
         let path = root.path(DIRECTORY);
         let io_error = |failure: Failure| ReadError::from(failure).into_open_error(&path);
         let sync = options.switches.sync && options.switches.group_sync;
@@ -108,12 +148,14 @@ impl GroupJournal {
         let keeper = Keeper::new(Disk::new(root.open(DIRECTORY, true)?, sync), claim.epoch);
         let options = options.clone().durability(Durability::Power).create(false);
         let resolved = resolve::all(&*root, &disk, &options)?;
-        let run = SessionId::generate().map_err(|source| OpenError::Unreadable {
-            operation: "make an identity for",
-            path: path.clone(),
-            source,
-        })?;
-        let run = run.0;
+        let run = match run {
+            Some(run) => run,
+            None => Self::new_run().map_err(|source| OpenError::Unreadable {
+                operation: "make an identity for",
+                path: path.clone(),
+                source,
+            })?,
+        };
         let writer = Writer::start(disk, claim, run, &options.sizes).map_err(io_error)?;
         writer.remove_older(resolved).map_err(io_error)?;
         Ok(Self {
@@ -304,22 +346,22 @@ impl GroupJournal {
     }
 
     /// Ends it: what was submitted is made durable, and if all states were closed before, or can
-    /// be made whole now, the journal is removed.
+    /// be made whole now, the journal is removed. Nothing is taken any more.
     ///
     /// # Errors
     /// See [`GroupJournal::flush`], and [`OpenError`].
-    pub fn close(self) -> Result<(), OpenError> {
+    pub fn close(&self) -> Result<(), OpenError> {
         self.flush()?;
-        let Self { root, options, queue, writer, .. } = self;
-        let queue = queue.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let path = root.path(DIRECTORY);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_needed = {
+            let mut queue = self.queue();
+            queue.poison = Some("it was closed".to_owned());
+            !queue.members.is_empty()
+        };
+        let path = self.root.path(DIRECTORY);
         let io_error = |failure: Failure| ReadError::from(failure).into_open_error(&path);
-        if !writer.holds().map_err(io_error)? {
-            return Ok(());
-        }
-        let is_needed = !queue.members.is_empty();
-        if !is_needed || resolve::all(&*root, writer.disk(), &options)? {
+        let is_ours = writer.holds().map_err(io_error)?;
+        if is_ours && (!is_needed || resolve::all(&*self.root, writer.disk(), &self.options)?) {
             writer.remove_own().map_err(io_error)?;
         }
         Ok(())
