@@ -164,14 +164,7 @@ impl Node {
         let initial = payload(&name, initial)?;
 
         let observer = self.inner.observer.clone();
-        let cell = Arc::new(Cell::new(
-            &name,
-            session,
-            policy,
-            method_name::<A>,
-            observer,
-            group,
-        ));
+        let cell = Arc::new(Cell::new(&name, session, policy, method_name::<A>, observer, group));
         self.inner.actors.add(&cell).await?;
         let handle = Handle::new(cell.clone());
         let (started, start) = oneshot::channel();

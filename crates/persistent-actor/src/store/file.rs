@@ -328,7 +328,8 @@ impl FileStore {
         }
         let Some(spare) = &mut self.spare else { return Ok(()) };
         if !spare.is_ready(capacity) {
-            spare.step(&self.disk, capacity, self.sizes.step)?;
+            // Many that sync at the same time hold up each other.
+            spare.step(&self.disk, capacity, self.sizes.step, self.member.is_none())?;
         } else if quarters >= 3 || wasteful {
             view.ledger.expire(&self.limits, unix_ms());
             self.checkpoint(view, 0)?;

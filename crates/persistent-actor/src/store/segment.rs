@@ -23,7 +23,8 @@ const GROUPED: u64 = 2;
 pub(crate) struct Sizes {
     /// The first segment of an incarnation: small, so that opening is quick.
     pub(crate) first: u64,
-    /// The others.
+    /// The largest of the others: each is twice as large as the one before, so that many actors
+    /// that make few calls each do not fill the disk with zeros.
     pub(crate) later: u64,
     /// How much of a spare is zeroed at a time; capacities are multiples of it.
     pub(crate) step: u64,
@@ -42,7 +43,10 @@ impl Sizes {
         let (snapshot, record) = (frame::size_on_disk(snapshot), frame::size_on_disk(record));
         let (least, room) = match number {
             1 => (self.first, self.step / 4),
-            _ => (self.later, snapshot),
+            _ => {
+                let doubled = self.first.saturating_mul(1 << (number - 1).min(32));
+                (doubled.min(self.later), snapshot)
+            }
         };
         least.max((SECTOR as u64 + snapshot + record + room).next_multiple_of(self.step))
     }
@@ -301,11 +305,21 @@ impl Spare {
         self.dirty.is_empty() && self.len >= capacity && self.synced
     }
 
-    /// Brings it one step nearer to readiness; for the pauses between calls.
-    pub(crate) fn step(&mut self, disk: &Disk, capacity: u64, step: u64) -> Result<(), Failure> {
+    /// Brings it one step nearer to readiness; for the pauses between calls. With `each`, every
+    /// step is synced, so that none takes long.
+    pub(crate) fn step(
+        &mut self,
+        disk: &Disk,
+        capacity: u64,
+        step: u64,
+        each: bool,
+    ) -> Result<(), Failure> {
         self.write_zeros(capacity, step)?;
-        disk.sync(&self.file)?;
-        self.synced = self.dirty.is_empty() && self.len >= capacity;
+        let is_complete = self.dirty.is_empty() && self.len >= capacity;
+        if each || is_complete {
+            disk.sync(&self.file)?;
+        }
+        self.synced = is_complete;
         Ok(())
     }
 

@@ -360,11 +360,20 @@ impl GroupJournal {
         };
         let path = self.root.path(DIRECTORY);
         let io_error = |failure: Failure| ReadError::from(failure).into_open_error(&path);
-        let is_ours = writer.holds().map_err(io_error)?;
-        if is_ours && (!is_needed || resolve::all(&*self.root, writer.disk(), &self.options)?) {
-            writer.remove_own().map_err(io_error)?;
+        if !writer.holds().map_err(io_error)? {
+            return Ok(());
         }
-        Ok(())
+        let has_older = writer.has_older().map_err(io_error)?;
+        let whole = match is_needed || has_older {
+            true => resolve::all(&*self.root, writer.disk(), &self.options)?,
+            false => true,
+        };
+        let removed = match (whole, is_needed) {
+            (true, _) => writer.remove_all(),
+            (false, false) => writer.remove_own(),
+            (false, true) => Ok(()),
+        };
+        removed.map_err(io_error)
     }
 
     pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {

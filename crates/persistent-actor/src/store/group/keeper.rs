@@ -69,7 +69,7 @@ impl Keeper {
             }
         };
         while !spare.is_ready(capacity) {
-            spare.step(&self.disk, capacity, STEP)?;
+            spare.step(&self.disk, capacity, STEP, true)?;
         }
         self.spare = Some(spare);
         Ok(())

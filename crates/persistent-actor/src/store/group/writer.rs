@@ -117,13 +117,36 @@ impl Writer {
         }
     }
 
-    /// Removes the files of earlier runs; their journals only if they are not needed any more.
-    pub(super) fn remove_older(&self, journals: bool) -> Result<(), Failure> {
+    /// Whether there are group journals of earlier runs.
+    pub(super) fn has_older(&self) -> Result<bool, Failure> {
+        Ok(self.older_epochs()?.next().is_some())
+    }
+
+    fn older_epochs(&self) -> Result<impl Iterator<Item = u64>, Failure> {
+        let own = self.epoch();
+        let names = self.disk.list()?.names.into_iter();
+        let epochs = names.filter_map(|name| match name {
+            FileName::Journal(id) => Some(id.epoch),
+            _ => None,
+        });
+        Ok(epochs.filter(move |epoch| *epoch < own))
+    }
+
+    /// Removes the files of earlier runs; their journals only if no state needs them any more.
+    /// Those of the last run stay even then: who was a member of it may still be about to note so
+    /// in its state, which needs them from then on, although they hold nothing for it.
+    pub(super) fn remove_older(&self, resolved: bool) -> Result<(), Failure> {
+        let last = self.older_epochs()?.max().unwrap_or(0);
         self.remove(|name| match name {
-            FileName::Journal(id) => journals && id.epoch < self.epoch(),
+            FileName::Journal(id) => resolved && id.epoch < last,
             FileName::Temporary(id) => id.epoch < self.epoch(),
             _ => false,
         })
+    }
+
+    /// Removes all files but the claim.
+    pub(super) fn remove_all(&self) -> Result<(), Failure> {
+        self.remove(|name| matches!(name, FileName::Journal(_) | FileName::Temporary(_)))
     }
 
     /// Removes the files of this run.

@@ -1,0 +1,93 @@
+//! What a [`Cell`] does in a group: keeps answers back until the group journal is synced.
+
+use std::sync::Arc;
+
+use persistent_actor::store::{Member, Written};
+
+use super::{Cell, State};
+use crate::cell::supervised::not_sent;
+use crate::event::EventKind;
+use crate::pending::Held;
+use crate::wire::WireError;
+
+impl Cell {
+    /// Keeps an answer back until all that was written up to it is durable.
+    pub(super) fn hold(
+        self: &Arc<Self>,
+        state: &mut State,
+        sequence: u64,
+        answer: Held,
+        written: Option<Written>,
+    ) -> Result<(), WireError> {
+        let member = state.link.as_ref().and_then(|link| link.seat.member);
+        let Some(group) = &self.group else {
+            return Err(WireError("a commit is left to a group journal".to_owned()));
+        };
+        let written = match (member, written) {
+            (Some(member), Some(written)) => Some((member, written)),
+            (_, None) => None,
+            (None, Some(_)) => {
+                return Err(WireError("a commit is left to a group that it is not in".to_owned()));
+            }
+        };
+        if !state.pending.hold(sequence, self.incarnation(), answer) {
+            return Err(not_sent(sequence));
+        }
+        state.held += 1;
+        group.submit(written, self, sequence);
+        Ok(())
+    }
+
+    /// What was kept back of a call is durable: gives it to its caller.
+    pub(crate) fn release(&self, sequence: u64, durable_ns: u64) {
+        let mut state = self.state();
+        // It may have become unanswered again, or have ended.
+        let Some((call, mut answer)) = state.pending.release(sequence) else { return };
+        state.held -= 1;
+        self.count_busy(&mut state);
+        if answer.stamps.committed_ns != 0 && !answer.replayed {
+            answer.stamps.committed_ns = durable_ns;
+        }
+        self.deliver(state.pending.session(), call, answer);
+        if state.closing && state.pending.is_empty() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The group journal has failed: what was kept back counts as unanswered. The process is
+    /// killed, so that its successor makes what it has written durable by itself.
+    pub(crate) fn void_held(&self) {
+        let mut state = self.state();
+        state.pending.unhold();
+        let held = std::mem::take(&mut state.held) > 0;
+        let Some(link) = &mut state.link else { return };
+        // Calls of a former incarnation are sent again only to a new one.
+        if !held && !link.seat.is_taken {
+            return;
+        }
+        link.seat.is_void = true;
+        if let Some(process) = state.process.clone().filter(|_| !state.killed) {
+            state.killed = true;
+            self.emit(|| EventKind::Killed);
+            process.kill();
+        }
+    }
+
+    /// These incarnations' states do not need the group journal any more.
+    pub(super) fn leave_group(&self, members: impl IntoIterator<Item = Member>) {
+        if let Some(group) = &self.group {
+            members.into_iter().for_each(|member| group.leave(member));
+        }
+    }
+
+    /// Tells the group whether this actor has something to do.
+    pub(super) fn count_busy(&self, state: &mut State) {
+        let is_busy = !state.pending.is_empty();
+        if let Some(group) = &self.group
+            && is_busy != state.is_busy
+        {
+            group.count_busy(is_busy);
+        }
+        state.is_busy = is_busy;
+    }
+}

@@ -1,0 +1,284 @@
+//! [`GroupCommit`]: one sync for actors that commit at the same time.
+//!
+//! Workers write their commits and leave the sync to the node, with a copy of what they have
+//! written. One thread appends what has gathered to the group journal and syncs that; only then do
+//! the replies go to their callers. While it does so, the next ones gather. An actor that is alone
+//! syncs its commits itself, which is quicker.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use persistent_actor::store::{GroupJournal, Member, Written};
+use persistent_actor::{OpenError, Options, StoreError};
+
+use crate::cell::Cell;
+use crate::event::now_ns;
+use crate::link::{Link, Seat};
+use crate::root::escape;
+use crate::wire::Frame;
+
+/// How many actors must have something to do for them to share syncs.
+const CROWD: usize = 4;
+
+/// After how many calls in a row without such a crowd an actor syncs for itself again.
+const PATIENCE: u32 = 16;
+
+/// The group journal of a node, and who waits for it.
+pub(crate) struct GroupCommit {
+    root: PathBuf,
+    options: Options,
+    run: u128,
+    /// Opened when it is needed for the first time.
+    journal: OnceLock<GroupJournal>,
+    /// It could not be opened, or it has failed: every actor syncs for itself.
+    failed: AtomicBool,
+    /// The threads are there.
+    running: AtomicBool,
+    /// How many actors have something to do.
+    busy: AtomicUsize,
+    line: Mutex<Line>,
+    /// Wakes the thread that writes.
+    filled: Condvar,
+    /// Wakes the one that looks after full files.
+    due: Condvar,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What is between the sockets and the thread that writes.
+#[derive(Default)]
+struct Line {
+    waiting: Vec<Waiting>,
+    /// The threads were started.
+    wanted: bool,
+    /// The thread that looks after full files has something to do.
+    upkeep: bool,
+    closed: bool,
+}
+
+/// A reply that is kept back.
+struct Waiting {
+    cell: Arc<Cell>,
+    sequence: u64,
+}
+
+impl GroupCommit {
+    /// For the actors in the state root `root`. If an earlier program was killed, what it has left
+    /// in its group journal is taken over first.
+    pub(crate) fn open(root: &Path, options: Options) -> Result<Arc<Self>, OpenError> {
+        let run = GroupJournal::new_run().map_err(|source| OpenError::Unreadable {
+            operation: "make an identity for the group journal in",
+            path: root.to_owned(),
+            source,
+        })?;
+        let group = Arc::new(Self {
+            root: root.to_owned(),
+            options,
+            run,
+            journal: OnceLock::new(),
+            failed: AtomicBool::new(false),
+            running: AtomicBool::new(false),
+            busy: AtomicUsize::new(0),
+            line: Mutex::default(),
+            filled: Condvar::new(),
+            due: Condvar::new(),
+            threads: Mutex::default(),
+        });
+        if GroupJournal::is_left(root)? {
+            group.open_journal()?;
+        }
+        Ok(group)
+    }
+
+    /// The run of its journal, which the workers must know.
+    pub(crate) fn run(&self) -> u128 {
+        self.run
+    }
+
+    fn open_journal(&self) -> Result<&GroupJournal, OpenError> {
+        if let Some(journal) = self.journal.get() {
+            return Ok(journal);
+        }
+        let opened = GroupJournal::open_run(&self.root, &self.options, self.run)?;
+        Ok(self.journal.get_or_init(|| opened))
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One actor more or less has something to do.
+    pub(crate) fn count_busy(&self, more: bool) {
+        if more {
+            self.busy.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.busy.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// To be asked before a call is sent: lets an actor take its seat in the group, or give it up.
+    pub(crate) fn seat(self: &Arc<Self>, link: &mut Link, name: &str) {
+        let is_crowd = self.busy.load(Ordering::Relaxed) >= CROWD;
+        let Seat { member, is_taken, alone, .. } = &mut link.seat;
+        if is_crowd {
+            *alone = 0;
+            if *is_taken || self.failed.load(Ordering::Relaxed) {
+                return;
+            }
+            let is_running = self.running.load(Ordering::Acquire);
+            let Some(journal) = self.journal.get().filter(|_| is_running) else {
+                self.start();
+                return;
+            };
+            // A name that has no directory has no actor.
+            let Ok(directory) = escape(name) else { return };
+            let Member { run, number } = *member.get_or_insert_with(|| journal.join(directory));
+            *is_taken = true;
+            link.push(&Frame::Group { member: Some((run, number)) });
+        } else if *is_taken {
+            *alone += 1;
+            if *alone >= PATIENCE {
+                *is_taken = false;
+                link.push(&Frame::Group { member: None });
+            }
+        }
+    }
+
+    /// Starts the threads; the first opens the journal.
+    fn start(self: &Arc<Self>) {
+        let mut line = self.line();
+        if std::mem::replace(&mut line.wanted, true) || line.closed {
+            return;
+        }
+        let (writer, keeper) = (Arc::clone(self), Arc::clone(self));
+        let named = |name: &str| thread::Builder::new().name(name.to_owned());
+        let started = [
+            named("actor-group").spawn(move || writer.write_all()),
+            named("actor-group-2").spawn(move || keeper.keep()),
+        ];
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in started {
+            match thread {
+                Ok(thread) => threads.push(thread),
+                // Without them each actor syncs for itself.
+                Err(_) => self.failed.store(true, Ordering::Relaxed),
+            }
+        }
+        self.running.store(true, Ordering::Release);
+    }
+
+    /// Keeps the reply to a call back until all that was written so far is durable.
+    pub(crate) fn submit(
+        &self,
+        written: Option<(Member, Written)>,
+        cell: &Arc<Cell>,
+        sequence: u64,
+    ) {
+        let mut line = self.line();
+        if let (Some((member, written)), Some(journal)) = (written, self.journal.get()) {
+            // If it has failed, the thread that writes will say so.
+            let _ = journal.submit(member, &written);
+        }
+        line.waiting.push(Waiting { cell: Arc::clone(cell), sequence });
+        drop(line);
+        self.filled.notify_one();
+    }
+
+    /// These incarnations' states do not need the journal any more.
+    pub(crate) fn leave(&self, member: Member) {
+        if let Some(journal) = self.journal.get() {
+            journal.leave(member);
+        }
+    }
+
+    /// The thread that writes.
+    fn write_all(&self) {
+        if self.open_journal().is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        let mut batch = Vec::new();
+        loop {
+            {
+                let mut line = self.line();
+                while line.waiting.is_empty() && !line.closed {
+                    line = self.filled.wait(line).unwrap_or_else(PoisonError::into_inner);
+                }
+                if line.waiting.is_empty() {
+                    return;
+                }
+                std::mem::swap(&mut batch, &mut line.waiting);
+            }
+            match self.flush() {
+                Ok(()) => {
+                    let durable_ns = now_ns();
+                    for Waiting { cell, sequence } in batch.drain(..) {
+                        cell.release(sequence, durable_ns);
+                    }
+                }
+                Err(_) => {
+                    self.failed.store(true, Ordering::Relaxed);
+                    for Waiting { cell, .. } in batch.drain(..) {
+                        cell.void_held();
+                    }
+                }
+            }
+        }
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        let Some(journal) = self.journal.get() else {
+            return Err(StoreError::Poisoned { first: "there is no group journal".to_owned() });
+        };
+        journal.flush()?;
+        if journal.needs_maintenance() {
+            self.line().upkeep = true;
+            self.due.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The thread that looks after full files.
+    fn keep(&self) {
+        loop {
+            {
+                let mut line = self.line();
+                while !line.upkeep && !line.closed {
+                    line = self.due.wait(line).unwrap_or_else(PoisonError::into_inner);
+                }
+                if line.closed {
+                    return;
+                }
+                line.upkeep = false;
+            }
+            if let Some(journal) = self.journal.get() {
+                // If it fails, the thread that writes meets that, too.
+                let _ = journal.maintain();
+            }
+        }
+    }
+
+    /// Ends the threads after what waits now.
+    pub(crate) fn stop(&self) {
+        self.line().closed = true;
+        self.filled.notify_all();
+        self.due.notify_all();
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            if thread.thread().id() != thread::current().id() {
+                // One that has panicked has ended, too.
+                let _ = thread.join();
+            }
+        }
+    }
+
+    /// Ends it after all actors have stopped: the journal is removed if all states are whole
+    /// without it.
+    pub(crate) fn close(&self) {
+        self.stop();
+        if let Some(journal) = self.journal.get() {
+            // What cannot be removed now is taken over by the next program.
+            let _ = journal.close();
+        }
+    }
+}
