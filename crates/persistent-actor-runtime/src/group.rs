@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use persistent_actor::store::{GroupJournal, Member, Written};
 use persistent_actor::{OpenError, Options, StoreError};
@@ -24,6 +25,16 @@ const CROWD: usize = 4;
 
 /// After how many calls in a row without such a crowd an actor syncs for itself again.
 const PATIENCE: u32 = 16;
+
+/// Which part of the actors that have something to do is waited for before a sync; a sync costs as
+/// much processor time as some calls.
+const GATHERED_PART: usize = 4;
+
+/// How many times as long as the last write and sync took others are waited for, at most.
+const GATHER_TIMES: u32 = 4;
+
+/// The longest time for which others are waited for.
+const MAX_GATHER: Duration = Duration::from_millis(1);
 
 /// The group journal of a node, and who waits for it.
 pub(crate) struct GroupCommit {
@@ -50,6 +61,8 @@ pub(crate) struct GroupCommit {
 #[derive(Default)]
 struct Line {
     waiting: Vec<Waiting>,
+    /// The thread that writes sleeps until so many wait.
+    sleeps_until: Option<usize>,
     /// The threads were started.
     wanted: bool,
     /// The thread that looks after full files has something to do.
@@ -181,8 +194,12 @@ impl GroupCommit {
             let _ = journal.submit(member, &written);
         }
         line.waiting.push(Waiting { cell: Arc::clone(cell), sequence });
-        drop(line);
-        self.filled.notify_one();
+        let is_enough = line.sleeps_until.is_some_and(|enough| line.waiting.len() >= enough);
+        if is_enough {
+            line.sleeps_until = None;
+            drop(line);
+            self.filled.notify_one();
+        }
     }
 
     /// These incarnations' states do not need the journal any more.
@@ -198,18 +215,12 @@ impl GroupCommit {
             self.failed.store(true, Ordering::Relaxed);
         }
         let mut batch = Vec::new();
-        loop {
-            {
-                let mut line = self.line();
-                while line.waiting.is_empty() && !line.closed {
-                    line = self.filled.wait(line).unwrap_or_else(PoisonError::into_inner);
-                }
-                if line.waiting.is_empty() {
-                    return;
-                }
-                std::mem::swap(&mut batch, &mut line.waiting);
-            }
-            match self.flush() {
+        let mut took = Duration::ZERO;
+        while self.gather(&mut batch, took) {
+            let start = Instant::now();
+            let flushed = self.flush();
+            took = start.elapsed();
+            match flushed {
                 Ok(()) => {
                     let durable_ns = now_ns();
                     for Waiting { cell, sequence } in batch.drain(..) {
@@ -224,6 +235,29 @@ impl GroupCommit {
                 }
             }
         }
+    }
+
+    /// Waits until somebody waits, and then a little while for others. `false` at the end.
+    fn gather(&self, batch: &mut Vec<Waiting>, took: Duration) -> bool {
+        let mut line = self.line();
+        while line.waiting.is_empty() && !line.closed {
+            line.sleeps_until = Some(1);
+            line = self.filled.wait(line).unwrap_or_else(PoisonError::into_inner);
+        }
+        let deadline = Instant::now() + (took * GATHER_TIMES).min(MAX_GATHER);
+        loop {
+            let enough = self.busy.load(Ordering::Relaxed) / GATHERED_PART;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if line.waiting.len() >= enough || left.is_zero() || line.closed {
+                break;
+            }
+            line.sleeps_until = Some(enough);
+            let waited = self.filled.wait_timeout(line, left);
+            line = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        line.sleeps_until = None;
+        std::mem::swap(batch, &mut line.waiting);
+        !batch.is_empty()
     }
 
     fn flush(&self) -> Result<(), StoreError> {
