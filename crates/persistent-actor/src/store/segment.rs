@@ -102,7 +102,11 @@ impl SegmentHeader {
     fn encode(&self) -> Vec<u8> {
         let mut sector = Vec::with_capacity(SECTOR);
         sector.extend_from_slice(self.purpose.magic());
-        sector.put_u32(if self.grouped.is_some() { GROUPED_VERSION } else { super::FORMAT_VERSION });
+        sector.put_u32(if self.grouped.is_some() {
+            GROUPED_VERSION
+        } else {
+            super::FORMAT_VERSION
+        });
         sector.put_u32(self.id.number);
         sector.put_u128(self.state_id);
         sector.put_u64(self.id.epoch);
