@@ -5,11 +5,15 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use persistent_actor::{ActorState, CallId, Durability, Reply, ReplyStatus, SessionId, codec};
+use persistent_actor::codec;
+use persistent_actor::store::{GroupJournal, GroupedState};
+use persistent_actor::{
+    ActorState, CallId, CodecError, Encoded, Reply, ReplyStatus, SessionId, StoreError,
+};
 
 use super::bare::{MESSAGE_BYTES, prewritten};
 use super::what::{Found, Row, Target, What};
@@ -20,8 +24,10 @@ const BARE: What = What::per_s(
     "store_bare_journal",
     "256 threads, 64-byte records, one prewritten journal, one `fdatasync` for all that wait",
 );
-const STORE: What =
-    What::per_s("store_many", "256 threads, each commits calls to a state of its own, `power`");
+const STORE: What = What::per_s(
+    "store_many",
+    "256 threads, each commits calls to a state of its own, `power`, one group journal",
+);
 
 pub(super) const ROWS: &[Row] = &[Row {
     key: "store-many",
@@ -36,6 +42,9 @@ const WRITERS: usize = 256;
 /// The size of the journal that is written in a ring. Bytes.
 const JOURNAL_BYTES: usize = 16 << 20;
 
+/// How long the group journal's upkeep waits when there is nothing to do.
+const KEEPER_PAUSE: Duration = Duration::from_millis(5);
+
 /// Writers need little.
 const STACK_BYTES: usize = 256 * 1024;
 
@@ -45,11 +54,12 @@ pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> 
         Effort::Normal | Effort::Full => (3, Duration::from_millis(700)),
     };
     let journal = Journal::create(&context.dir.join("journal")).map_err(system("make a file"))?;
-    let mut states = states(context)?;
+    let group = group(context)?;
+    let mut states = states(&group)?;
     let (mut bare, mut store) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         bare.push(journal.race(time)?);
-        let (per_s, back) = store_race(states, time)?;
+        let (per_s, back) = store_race(&group, states, time)?;
         store.push(per_s);
         states = back;
     }
@@ -57,10 +67,16 @@ pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> 
     Ok(vec![Found { what: BARE, value: value(bare) }, Found { what: STORE, value: value(store) }])
 }
 
-fn states(context: &Context<'_>) -> Result<Vec<ActorState>, FloorsError> {
+fn group(context: &Context<'_>) -> Result<Arc<GroupJournal>, FloorsError> {
+    let root = context.dir.join("group");
+    std::fs::create_dir_all(&root).map_err(system("make a directory"))?;
+    GroupJournal::open(root, &ActorState::options()).map(Arc::new).map_err(wrong_store)
+}
+
+fn states(group: &Arc<GroupJournal>) -> Result<Vec<GroupedState>, FloorsError> {
     let open = |writer: usize| {
-        let options = ActorState::options().durability(Durability::Power);
-        let state = options.open(context.dir.join(format!("state-{writer}")));
+        let state =
+            GroupJournal::open_state(group, &format!("state-{writer}"), ActorState::options());
         state.map_err(wrong_store)
     };
     (0..WRITERS).map(open).collect()
@@ -68,22 +84,35 @@ fn states(context: &Context<'_>) -> Result<Vec<ActorState>, FloorsError> {
 
 /// Lets every writer commit to its own state; commits per second, and the states back.
 fn store_race(
-    states: Vec<ActorState>,
+    group: &GroupJournal,
+    states: Vec<GroupedState>,
     time: Duration,
-) -> Result<(f64, Vec<ActorState>), FloorsError> {
+) -> Result<(f64, Vec<GroupedState>), FloorsError> {
     let session = SessionId::generate().map_err(system("make an identity"))?;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let start = |mut state: ActorState| {
+        let keeper = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                if group.needs_maintenance() {
+                    group.maintain()?;
+                }
+                thread::sleep(KEEPER_PAUSE);
+            }
+            Ok(())
+        });
+        let start = |mut state: GroupedState| {
             let stop = &stop;
             let write = move || {
                 let mut sequence = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    commit(&mut state, CallId { session, sequence })?;
+                    let id = CallId { session, sequence };
+                    let (reply, changes) = call(id).map_err(wrong_store)?;
+                    let ticket = state.commit_call(id, sequence, 7, reply, changes);
+                    group.wait(ticket.map_err(wrong_store)?).map_err(wrong_store)?;
                     state.maintain().map_err(wrong_store)?;
                     sequence += 1;
                 }
-                Ok((state, sequence))
+                Ok::<_, FloorsError>((state, sequence))
             };
             thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, write)
         };
@@ -96,28 +125,35 @@ fn store_race(
         let mut all = 0;
         for writer in writers {
             let (state, commits) = joined(writer.map_err(system("start a thread"))?)?;
-            if commits > 0 && state.get::<u64>("counter").map_err(wrong_store)? != Some(commits) {
+            if commits > 0
+                && state.state().get::<u64>("counter").map_err(wrong_store)? != Some(commits)
+            {
                 return Err(FloorsError::Wrong("a commit of the store is lost"));
             }
             all += commits;
             back.push(state);
         }
+        let kept: Result<(), StoreError> = joined(keeper);
+        kept.map_err(wrong_store)?;
         Ok((all as f64 / elapsed.as_secs_f64(), back))
     })
 }
 
 /// A commit as an actor makes it: a value of some bytes, the reply, the call's id.
 pub(super) fn commit(state: &mut ActorState, id: CallId) -> Result<(), FloorsError> {
-    let value = codec::encode(&(id.sequence + 1)).map_err(wrong_store)?;
-    let reply = Reply { status: ReplyStatus::Returned, value: value.clone() };
-    let changes = vec![("counter".to_owned(), value)];
+    let (reply, changes) = call(id).map_err(wrong_store)?;
     state.commit_call(id, id.sequence, 7, reply, changes).map_err(wrong_store)
 }
 
+/// What a call answers and changes.
+fn call(id: CallId) -> Result<(Reply, Vec<(String, Encoded)>), CodecError> {
+    let value = codec::encode(&(id.sequence + 1))?;
+    let reply = Reply { status: ReplyStatus::Returned, value: value.clone() };
+    Ok((reply, vec![("counter".to_owned(), value)]))
+}
+
 /// A writer's result; one that panicked panics here.
-fn joined<T>(
-    writer: thread::ScopedJoinHandle<'_, Result<T, FloorsError>>,
-) -> Result<T, FloorsError> {
+fn joined<T>(writer: thread::ScopedJoinHandle<'_, T>) -> T {
     writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
