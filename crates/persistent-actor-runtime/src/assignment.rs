@@ -22,7 +22,12 @@ pub(crate) struct Assignment {
     pub(crate) limits: Limits,
     /// The run of the node's group journal.
     pub(crate) group_run: Option<u128>,
+    /// The epochs of earlier incarnations that this node has waited for; see [`Options::ended`].
+    pub(crate) ended: Vec<u64>,
 }
+
+/// How many epochs of earlier incarnations are remembered.
+const MAX_ENDED: usize = 16;
 
 /// [`LedgerLimits`], to be sent.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -41,6 +46,14 @@ impl From<&LedgerLimits> for Limits {
 }
 
 impl Assignment {
+    /// Takes note of an incarnation whose process is gone; 0 is none.
+    pub(crate) fn note_ended(&mut self, epoch: u64) {
+        if epoch != 0 {
+            self.ended.truncate(MAX_ENDED - 1);
+            self.ended.insert(0, epoch);
+        }
+    }
+
     /// How the worker opens its state.
     pub(crate) fn options(&self) -> Options {
         let Limits { max_bytes, max_calls, max_sessions, max_age } = self.limits;
@@ -48,6 +61,7 @@ impl Assignment {
             .durability(self.durability)
             .switches(self.switches)
             .group_run(self.group_run)
+            .ended(self.ended.iter().copied())
             .ledger_limits(LedgerLimits { max_bytes, max_calls, max_sessions, max_age })
     }
 }

@@ -81,7 +81,10 @@ impl Pool {
     pub(crate) fn allocate(&'static self, len: usize) -> io::Result<SharedMemory> {
         let class = size_class(len).ok_or(io::ErrorKind::OutOfMemory)?;
         let mapping = match self.take_idle(class) {
-            Some(mapping) => mapping,
+            Some(mapping) => {
+                mapping.warm(len);
+                mapping
+            }
             None => {
                 self.made.fetch_add(1, Ordering::Relaxed);
                 Arc::new(Mapping::create(self.next_id(), class)?)

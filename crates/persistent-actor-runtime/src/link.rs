@@ -23,6 +23,8 @@ pub(crate) struct Link {
     pub(crate) lending: Lending,
     /// The worker has loaded its state and takes calls.
     pub(crate) ready: bool,
+    /// The epoch under which it opened its state; 0 while that is not known, or if there is none.
+    pub(crate) epoch: u64,
     /// The worker was told that no more calls will come.
     pub(crate) closed: bool,
     /// Why nothing can be sent any more.
@@ -60,7 +62,8 @@ impl Link {
     pub(crate) fn new(socket: Arc<AsyncFd<OwnedFd>>) -> Self {
         let (outbox, lending) = (Outbox::default(), Lending::default());
         let seat = Seat::default();
-        Self { socket, outbox, lending, ready: false, closed: false, broken: None, seat }
+        let (ready, epoch, closed, broken) = (false, 0, false, None);
+        Self { socket, outbox, lending, ready, epoch, closed, broken, seat }
     }
 
     /// Passes the buffers of an incarnation that is gone to this one.

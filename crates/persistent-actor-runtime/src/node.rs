@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use persistent_actor::testing::Switches;
 use persistent_actor::{
-    ActorState, CallId, Durability, Encoded, LedgerLimits, OpenError, SessionId, codec, store,
+    ActorState, CallId, Durability, Encoded, LedgerLimits, OpenError, SessionId, store,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::{OnceCell, oneshot};
@@ -158,10 +158,10 @@ impl Node {
         let mut assignment = self.assignment(type_name, &name, durability, session)?;
         assignment.group_run = group.as_ref().map(|group| group.run());
         let group = group.filter(|_| durability == Durability::Power);
-        let initial_failed = |source| SpawnError::Initial { name: name.clone(), source };
-        let options = codec::encode(&assignment).map_err(initial_failed)?;
-        let options = payload(&name, options)?;
-        let initial = payload(&name, initial)?;
+        let initial = Payload::new(initial).map_err(|error| SpawnError::Unsendable {
+            name: name.clone(),
+            reason: error.to_string(),
+        })?;
 
         let observer = self.inner.observer.clone();
         let cell = Arc::new(Cell::new(&name, session, policy, method_name::<A>, observer, group));
@@ -170,7 +170,7 @@ impl Node {
         let (started, start) = oneshot::channel();
         let actors = Arc::downgrade(&self.inner.actors);
         let started = Some(started);
-        runtime.spawn(Supervisor { cell, actors, entry, options, initial, started }.run());
+        runtime.spawn(Supervisor { cell, actors, entry, assignment, initial, started }.run());
         match start.await {
             Ok(started) => started.map(|()| handle),
             Err(_) => Err(SpawnError::NodeClosed { name }),
@@ -231,15 +231,9 @@ impl Node {
             switches: self.inner.switches,
             limits: (&self.inner.limits).into(),
             group_run: None,
+            ended: Vec::new(),
         })
     }
-}
-
-fn payload(name: &str, value: Encoded) -> Result<Payload, SpawnError> {
-    Payload::new(value).map_err(|error| SpawnError::Unsendable {
-        name: name.to_owned(),
-        reason: error.to_string(),
-    })
 }
 
 fn method_name<A: Remote>(method: usize) -> &'static str {

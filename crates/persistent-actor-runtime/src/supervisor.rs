@@ -9,12 +9,14 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use persistent_actor::codec;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
 use crate::actors::Actors;
+use crate::assignment::Assignment;
 use crate::cell::{Cell, Death, Duties, End};
 use crate::error::SpawnError;
 use crate::event::EventKind;
@@ -40,7 +42,7 @@ pub(crate) struct Supervisor {
     pub(crate) cell: Arc<Cell>,
     pub(crate) actors: Weak<Actors>,
     pub(crate) entry: EntryPoint,
-    pub(crate) options: Payload,
+    pub(crate) assignment: Assignment,
     pub(crate) initial: Payload,
     /// Who waits for the first start.
     pub(crate) started: Option<oneshot::Sender<Result<(), SpawnError>>>,
@@ -93,6 +95,7 @@ impl Supervisor {
                 Outcome::Ended => return End::Stopped,
                 Outcome::Died(death) if death.closed => return End::Stopped,
                 Outcome::Died(death) => {
+                    self.assignment.note_ended(death.epoch);
                     if self.started.is_some() && death.said.is_some() {
                         return End::Died(death.reason());
                     }
@@ -164,9 +167,11 @@ impl Supervisor {
             Ok(started) => started,
             Err(error) => return Outcome::NotStarted(error),
         };
-        let attached =
-            self.cell.attach(process.clone(), socket.clone(), &self.options, &self.initial);
-        if !attached {
+        let options = match self.options() {
+            Ok(options) => options,
+            Err(error) => return Outcome::NotStarted(error),
+        };
+        if !self.cell.attach(process.clone(), socket.clone(), &options, &self.initial) {
             return Outcome::Ended;
         }
         let mut said = None;
@@ -181,6 +186,12 @@ impl Supervisor {
             Some(death) => Outcome::Died(death),
             None => Outcome::Ended,
         }
+    }
+
+    /// What the worker is told to run.
+    fn options(&self) -> io::Result<Payload> {
+        let encoded = codec::encode(&self.assignment).map_err(io::Error::other)?;
+        Payload::new(encoded).map_err(|error| io::Error::other(error.to_string()))
     }
 
     async fn start(

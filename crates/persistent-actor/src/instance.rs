@@ -149,6 +149,10 @@ impl<A: Actor> Instance<A> {
                 missing.push((attribute, value));
             }
         }
+        if missing.is_empty() {
+            // What `update` does beside the commit can wait until the first reply has left.
+            return Ok(());
+        }
         match self.state.update(missing) {
             Ok(()) => Ok(()),
             Err(crate::error::StateError::Store(error)) => Err(error.into()),

@@ -30,6 +30,7 @@ pub struct Options {
     pub(crate) member: Option<Member>,
     pub(crate) trusted_run: Option<u128>,
     pub(crate) chain: Option<Arc<Chain>>,
+    pub(crate) ended: Vec<u64>,
 }
 
 impl Default for Options {
@@ -44,6 +45,7 @@ impl Default for Options {
             member: None,
             trusted_run: None,
             chain: None,
+            ended: Vec::new(),
         }
     }
 }
@@ -88,6 +90,19 @@ impl Options {
 
     pub(crate) fn chain(mut self, chain: Option<Arc<Chain>>) -> Self {
         self.chain = chain;
+        self
+    }
+
+    /// The incarnations that opened this state under these [epochs](ActorState::epoch) have ended:
+    /// their processes are gone, and can write no more. Files that they left may then be used
+    /// again, which makes the first commit of a large value some milliseconds faster; the others
+    /// are removed by [`maintain`](ActorState::maintain), after the first calls.
+    ///
+    /// Only whoever has waited for the process itself (`waitpid`) can know that. Silence, a
+    /// closed connection or a time that has passed prove nothing.
+    #[must_use]
+    pub fn ended(mut self, epochs: impl IntoIterator<Item = u64>) -> Self {
+        self.ended = epochs.into_iter().collect();
         self
     }
 

@@ -58,6 +58,63 @@ fn what_was_committed_is_there_after_reopening() {
     }
 }
 
+/// Who was waited for writes no more: what it left need not be made anew.
+#[test]
+fn a_free_slot_of_an_incarnation_that_has_ended_is_used_again_and_the_rest_removed_later() {
+    use std::os::unix::fs::MetadataExt;
+    let inodes = |path: &Path| -> Vec<u64> {
+        files(path, "slot-").iter().map(|file| fs::metadata(file).unwrap().ino()).collect()
+    };
+    for durability in [Durability::Process, Durability::Power] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = || ActorState::options().durability(durability);
+        let content = |byte| Bytes::from(vec![byte; 300_000]);
+        let mut state = options().open(dir.path()).unwrap();
+        for byte in 1..=3 {
+            state.set("large", &content(byte)).unwrap();
+        }
+        let epoch = state.epoch();
+        drop(state);
+        let before = inodes(dir.path());
+        assert_eq!(before.len(), 2, "two slots take turns");
+
+        let mut state = options().ended([epoch]).open(dir.path()).unwrap();
+        assert_eq!(files(dir.path(), "journal-").len(), 2, "the old one waits to be removed");
+        state.set("large", &content(4)).unwrap();
+        let mut after = inodes(dir.path());
+        after.sort_unstable();
+        let mut expected = before.clone();
+        expected.sort_unstable();
+        assert_eq!(after, expected, "no file was made");
+        assert_eq!(files(dir.path(), "journal-").len(), 1);
+        drop(state);
+        let state = options().open(dir.path()).unwrap();
+        assert_eq!(state.get::<Bytes>("large").unwrap().unwrap(), content(4));
+    }
+}
+
+#[test]
+fn a_slot_of_an_incarnation_that_may_still_write_is_not_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || ActorState::options().durability(Durability::Process);
+    let mut old = options().open(dir.path()).unwrap();
+    for byte in 1..=3 {
+        old.set("large", &Bytes::from(vec![byte; 300_000])).unwrap();
+    }
+    let free = files(dir.path(), "slot-");
+    // Another epoch than the one that has ended.
+    let mut state = options().ended([old.epoch() + 1]).open(dir.path()).unwrap();
+    state.set("large", &Bytes::from(vec![4; 300_000])).unwrap();
+    let epochs: Vec<_> =
+        files(dir.path(), "slot-").into_iter().filter(|f| !free.contains(f)).collect();
+    assert_eq!(epochs.len(), 1, "a new file was made");
+    old.set("large", &Bytes::from(vec![5; 300_000])).unwrap_err();
+    drop(state);
+    let state = options().open(dir.path()).unwrap();
+    let kept = state.get::<Bytes>("large").unwrap().unwrap();
+    assert!(kept.iter().all(|byte| *byte == 4), "what the superseded one wrote is nowhere");
+}
+
 /// The slot of the one is used for the other, and nothing in it has to change.
 #[test]
 fn an_array_with_the_bytes_of_a_forgotten_text_is_still_an_array() {

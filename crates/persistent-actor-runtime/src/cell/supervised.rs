@@ -22,6 +22,8 @@ use crate::wire::{Frame, Stamps, Status, Value, WireError};
 pub(crate) struct Death {
     pub(crate) was_ready: bool,
     pub(crate) killed: bool,
+    /// Under which epoch it had opened its state, if it is gone and had done so; else 0.
+    pub(crate) epoch: u64,
     /// It had been told that no more calls will come.
     pub(crate) closed: bool,
     pub(crate) exit: Exit,
@@ -84,6 +86,7 @@ impl Cell {
             }
             (Frame::Ready { epoch, sequence }, _) => {
                 link.ready = true;
+                link.epoch = epoch;
                 let former = std::mem::take(&mut state.former);
                 self.progress.send_modify(|_| {});
                 self.emit(|| EventKind::Ready { epoch, sequence });
@@ -191,8 +194,11 @@ impl Cell {
         state.process = None;
         let reason = said.clone();
         self.emit(|| EventKind::Died { exit, reason });
-        let death =
-            Death { was_ready: link.ready, killed: state.killed, closed: link.closed, exit, said };
+        let (was_ready, closed) = (link.ready, link.closed);
+        // Without a status, nobody has seen it end.
+        let seen = exit.code.or(exit.signal).is_some();
+        let epoch = if seen { link.epoch } else { 0 };
+        let death = Death { was_ready, killed: state.killed, epoch, closed, exit, said };
         if death.was_ready {
             self.charge(&mut state, &death);
             self.count_busy(&mut state);
@@ -218,7 +224,8 @@ impl Cell {
         }
         let exit = Exit { code: None, signal: None };
         // To the calls it is as if this node had killed it.
-        let death = Death { was_ready: true, killed: true, closed: false, exit, said: None };
+        let (closed, said) = (false, None);
+        let death = Death { was_ready: true, killed: true, epoch: 0, closed, exit, said };
         self.charge(&mut state, &death);
         self.count_busy(&mut state);
         let incarnation = self.incarnation();

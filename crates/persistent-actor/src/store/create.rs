@@ -52,13 +52,14 @@ pub fn create(
         // A claim is all it takes to make the next one higher.
         disk.create(FileName::Claim(after_epoch)).map_err(io_error)?;
     }
-    let claim = Claim::take(&disk, &storage::describe_holder()).map_err(io_error)?;
+    let listing = disk.list().map_err(io_error)?;
+    let claim = Claim::take(&disk, listing, &storage::describe_holder()).map_err(io_error)?;
     let fenced = |epoch| StoreError::Fenced { epoch, path: path.to_owned() };
     let claim = claim.ok_or_else(|| fenced(after_epoch))?;
     let epoch = claim.epoch;
     let target = Target { disk: &disk, state_id, epoch };
     let slots = write_slots(&target, view).map_err(io_error)?;
-    let store = FileStore::start(path, disk, claim, state_id, slots, view, &options);
+    let store = FileStore::start(path, disk, claim, state_id, slots, view, &[], &options);
     store.map(drop).map_err(|stop: Stop| stop.into_store_error(path, epoch).into())
 }
 

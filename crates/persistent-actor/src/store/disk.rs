@@ -1,7 +1,11 @@
 //! A [`Storage`] with the names of the format, the level's syncs, and errors that say what was
 //! tried on which file.
 
+use std::cell::RefCell;
+use std::io::ErrorKind;
+
 use super::failure::{Context, Failure};
+use super::mapped::MappedFile;
 use super::names::FileName;
 use super::storage::{Storage, StorageFile};
 
@@ -10,6 +14,8 @@ pub(crate) struct Disk {
     storage: Box<dyn Storage>,
     /// Whether syncs are made: at [`Durability::Power`](crate::Durability::Power).
     sync: bool,
+    /// Slots of incarnations that have ended, which nothing needs.
+    reusable: RefCell<Vec<FileName>>,
 }
 
 /// An open file and its name.
@@ -28,7 +34,7 @@ pub(crate) struct Listing {
 
 impl Disk {
     pub(crate) fn new(storage: Box<dyn Storage>, sync: bool) -> Self {
-        Self { storage, sync }
+        Self { storage, sync, reusable: RefCell::default() }
     }
 
     /// Whether syncs are made.
@@ -52,9 +58,46 @@ impl Disk {
         Ok(DiskFile { file, name })
     }
 
+    /// Makes a file. For a slot, one that is to be [reused](Self::reuse) gets the name: its old
+    /// content is still in it.
     pub(crate) fn create(&self, name: FileName) -> Result<DiskFile, Failure> {
+        if matches!(name, FileName::Slot(_))
+            && let Some(old) = self.reusable.borrow_mut().pop()
+            && let Some(file) = self.take_over(old, name)?
+        {
+            return Ok(file);
+        }
         let file = self.storage.create(&name.to_string()).context("create", name)?;
         Ok(DiskFile { file, name })
+    }
+
+    /// Slots that nobody needs and nobody writes: new ones are made of them. Writing 10 MiB into
+    /// a file that has room for them takes 0.8 ms, into a new one 5 to 12.
+    pub(crate) fn reuse(&self, slots: Vec<FileName>) {
+        self.reusable.replace(slots);
+    }
+
+    /// Removes what was to be reused and was not.
+    pub(crate) fn remove_reusable(&self) -> Result<(), Failure> {
+        self.reusable.take().into_iter().try_for_each(|name| self.remove_if_there(name))
+    }
+
+    /// Gives a file that is to be reused its new name. Of several that try, the one whose rename
+    /// succeeds has it; nothing is written before. `None` if it is gone, or the storage cannot.
+    fn take_over(&self, old: FileName, name: FileName) -> Result<Option<DiskFile>, Failure> {
+        let file = match self.storage.open_for_writing(&old.to_string()) {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                self.remove_if_there(old)?;
+                return Ok(None);
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other.context("open", old)?,
+        };
+        let mut file = DiskFile { file, name: old };
+        match self.rename(&mut file, name) {
+            Err(failure) if failure.kind() == ErrorKind::NotFound => Ok(None),
+            other => other.map(|()| Some(file)),
+        }
     }
 
     pub(crate) fn rename(&self, file: &mut DiskFile, to: FileName) -> Result<(), Failure> {
@@ -71,7 +114,7 @@ impl Disk {
     /// Removes a file that another process may be removing, too.
     pub(crate) fn remove_if_there(&self, name: FileName) -> Result<(), Failure> {
         match self.remove(name) {
-            Err(failure) if failure.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(failure) if failure.kind() == ErrorKind::NotFound => Ok(()),
             other => other,
         }
     }
@@ -84,7 +127,7 @@ impl Disk {
     pub(crate) fn group(&self) -> Result<Option<Self>, Failure> {
         let beside = self.storage.beside(super::group::DIRECTORY);
         let storage = beside.context_beside("open", super::group::DIRECTORY)?;
-        Ok(storage.map(|storage| Self { storage, sync: false }))
+        Ok(storage.map(|storage| Self::new(storage, false)))
     }
 
     pub(crate) fn tidy(&self) -> Result<(), Failure> {
@@ -121,6 +164,10 @@ impl DiskFile {
 
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Failure> {
         self.file.write_at(bytes, offset).context("write", self.name)
+    }
+
+    pub(crate) fn map(&self, len: u64) -> Option<MappedFile> {
+        self.file.map(len)
     }
 
     pub(crate) fn is_linked(&self) -> Result<bool, Failure> {

@@ -16,11 +16,13 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Claims the next epoch and fences all older ones. `None` if newer openers came before us
-    /// each time.
-    pub(crate) fn take(disk: &Disk, holder: &str) -> Result<Option<Self>, Failure> {
+    /// Claims the next epoch and fences all older ones; `names` are those of all files, as they
+    /// were just now. `None` if newer openers came before us each time.
+    pub(crate) fn take(disk: &Disk, names: Listing, holder: &str) -> Result<Option<Self>, Failure> {
+        let mut known = Some(names);
         for _ in 0..MAX_ATTEMPTS {
-            let epoch = highest_epoch(&disk.list()?).saturating_add(1);
+            let listing = known.take().map_or_else(|| disk.list(), Ok)?;
+            let epoch = highest_epoch(&listing).saturating_add(1);
             let file = match disk.create(FileName::Claim(epoch)) {
                 Err(failure) if failure.kind() == ErrorKind::AlreadyExists => continue,
                 other => other?,

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::disk::Disk;
+use super::disk::{Disk, Listing};
 use super::failure::{Failure, ReadError};
 use super::fence::Claim;
 use super::frame::{self, Framing, Kind};
@@ -31,6 +31,10 @@ const MAX_CONTENT: u64 = 1 << 40;
 /// The patches of an array may become as long as this part of it before it is written to a slot.
 const FOLD_SHARE: u64 = 64;
 
+/// How many files of older incarnations may wait to be removed. Any others are removed when the
+/// state is opened, so that they never pile up.
+const MAX_LEFTOVERS: usize = 8;
+
 /// A [`Store`] in a directory of its own.
 ///
 /// A commit without large values is one write, at [`Durability::Power`] one `fdatasync`, and one
@@ -46,6 +50,9 @@ pub struct FileStore {
     /// The payload of the last snapshot, in bytes.
     snapshot_len: usize,
     slots: Slots,
+    /// What older incarnations have left and nothing needs, to be removed in the pauses between
+    /// calls.
+    leftovers: Vec<FileName>,
     limits: LedgerLimits,
     sizes: Sizes,
     switches: Switches,
@@ -122,11 +129,11 @@ impl FileStore {
         let disk = Disk::new(storage, is_synced(options));
         let read_error = |error: ReadError| error.into_open_error(path);
         let io_error = |failure: Failure| ReadError::from(failure).into_open_error(path);
-        refuse_early(&disk, path, options)?;
+        let listing = refuse_early(&disk, path, options)?;
         let fenced = |epoch| StoreError::Fenced { epoch, path: path.to_owned() };
-        let claim = Claim::take(&disk, &storage::describe_holder()).map_err(io_error)?;
+        let claim = Claim::take(&disk, listing, &storage::describe_holder()).map_err(io_error)?;
         let claim = claim.ok_or_else(|| fenced(0))?;
-        let recovered = match recover(&disk, options) {
+        let (recovered, names) = match recover(&disk, options) {
             Ok(recovered) => recovered,
             // Files may vanish under our eyes if somebody newer is at work.
             Err(_) if !claim.holds().map_err(io_error)? => return Err(fenced(claim.epoch).into()),
@@ -144,12 +151,14 @@ impl FileStore {
         view.ledger.trim(&options.limits);
         view.ledger.expire(&options.limits, unix_ms());
         let epoch = claim.epoch;
-        let store = Self::start(path, disk, claim, state_id, slots, &view, options);
+        let store = Self::start(path, disk, claim, state_id, slots, &view, &names, options);
         let store = store.map_err(|stop| stop.into_store_error(path, epoch))?;
         Ok((store, view))
     }
 
-    /// Writes the first journal of this incarnation and removes what it makes superfluous.
+    /// Writes the first journal of this incarnation; of the files `names` it makes some
+    /// superfluous.
+    #[expect(clippy::too_many_arguments, reason = "all that an open state consists of")]
     pub(super) fn start(
         path: &Path,
         disk: Disk,
@@ -157,6 +166,7 @@ impl FileStore {
         state_id: u128,
         mut slots: Slots,
         view: &View,
+        names: &[FileName],
         options: &Options,
     ) -> Result<Self, Stop> {
         let mut buffer = Vec::new();
@@ -182,6 +192,7 @@ impl FileStore {
             spare: None,
             snapshot_len,
             slots,
+            leftovers: Vec::new(),
             limits: options.limits.clone(),
             sizes: options.sizes,
             switches: options.switches,
@@ -192,29 +203,59 @@ impl FileStore {
             poison: None,
         };
         store.check_claim()?;
-        store.tidy_up()?;
+        store.tidy_up(names, &options.ended)?;
         Ok(store)
     }
 
-    /// Completes the directory and removes the leftovers of older incarnations.
-    fn tidy_up(&mut self) -> Result<(), Stop> {
-        let names = self.disk.list()?.names;
+    /// Completes the directory and takes stock of what older incarnations have left; those in
+    /// `ended` write no more.
+    fn tidy_up(&mut self, names: &[FileName], ended: &[u64]) -> Result<(), Stop> {
         let epoch = self.claim.epoch;
         if !names.contains(&FileName::Identity) {
             identity::write(&self.disk, self.state_id, epoch)?;
         }
-        for name in names {
+        let needed = names.iter().filter(|name| self.needs_slot(**name)).count();
+        let mut reusable = Vec::new();
+        for &name in names {
             let superfluous = match name {
-                FileName::Journal(id) | FileName::Temporary(id) => id.epoch < epoch,
-                FileName::Slot(id) => id.epoch < epoch && !self.slots.contains(id),
+                FileName::Slot(id) if id.epoch < epoch && self.slots.contains(id) => false,
+                // No more than what a reserve of our own would be.
+                FileName::Slot(id) if ended.contains(&id.epoch) && reusable.len() < needed => {
+                    reusable.push(name);
+                    false
+                }
+                FileName::Journal(id) | FileName::Temporary(id) | FileName::Slot(id) => {
+                    id.epoch < epoch
+                }
                 FileName::Claim(_) | FileName::Identity => false,
             };
-            if superfluous {
+            // Somebody waits for a successor: it answers first and cleans up then.
+            let can_wait = !ended.is_empty() && self.leftovers.len() < MAX_LEFTOVERS;
+            if superfluous && can_wait {
+                self.leftovers.push(name);
+            } else if superfluous {
                 self.disk.remove_if_there(name)?;
             }
         }
-        self.disk.tidy()?;
+        self.disk.reuse(reusable);
+        if self.leftovers.is_empty() {
+            self.disk.tidy()?;
+        }
         Ok(())
+    }
+
+    fn needs_slot(&self, name: FileName) -> bool {
+        matches!(name, FileName::Slot(id) if self.slots.contains(id))
+    }
+
+    /// Removes one file that an older incarnation has left; `false` if there is none.
+    fn remove_leftover(&mut self) -> Result<bool, Stop> {
+        let Some(name) = self.leftovers.pop() else { return Ok(false) };
+        self.disk.remove_if_there(name)?;
+        if self.leftovers.is_empty() {
+            self.disk.tidy()?;
+        }
+        Ok(true)
     }
 
     fn try_commit(&mut self, record: &Record, view: &View) -> Result<(), Stop> {
@@ -297,6 +338,7 @@ impl FileStore {
         } else {
             self.disk.remove(old.name())?;
         }
+        self.disk.remove_reusable()?;
         self.slots.remove_unused(&self.disk, view)?;
         Ok(())
     }
@@ -316,7 +358,7 @@ impl FileStore {
         if self.may_leave_group() {
             self.segment.leave_group()?;
         }
-        if !self.is_due(view) {
+        if self.remove_leftover()? || !self.is_due(view) {
             return Ok(());
         }
         let quarters = self.segment.quarters();
@@ -423,20 +465,27 @@ fn is_synced(options: &Options) -> bool {
 }
 
 /// Refuses what can be refused before another writer is fenced.
-fn refuse_early(disk: &Disk, path: &Path, options: &Options) -> Result<(), OpenError> {
+///
+/// Gives the names of all files.
+fn refuse_early(disk: &Disk, path: &Path, options: &Options) -> Result<Listing, OpenError> {
     let read_error = |error: ReadError| error.into_open_error(path);
     let listing = disk.list().map_err(|failure| read_error(failure.into()))?;
-    match recovery::survey(listing).map_err(read_error)? {
-        Survey::Foreign(found) => Err(OpenError::NotAState { path: path.to_owned(), found }),
-        Survey::Nothing if !options.create => Err(OpenError::NotFound { path: path.to_owned() }),
-        Survey::Nothing => Ok(()),
+    match recovery::survey(&listing).map_err(read_error)? {
+        Survey::Foreign(found) => {
+            return Err(OpenError::NotAState { path: path.to_owned(), found });
+        }
+        Survey::Nothing if !options.create => {
+            return Err(OpenError::NotFound { path: path.to_owned() });
+        }
+        Survey::Nothing => {}
         Survey::State(head) => match recovery::read_header(disk, Purpose::State, head, true) {
             // Damage is told after another look, under our claim; what is missing may have moved.
-            Err(ReadError::Damaged { .. }) | Ok(_) => Ok(()),
-            Err(ReadError::Io(failure)) if failure.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(read_error(error)),
+            Err(ReadError::Damaged { .. }) | Ok(_) => {}
+            Err(ReadError::Io(failure)) if failure.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(read_error(error)),
         },
     }
+    Ok(listing)
 }
 
 /// Makes durable what an incarnation at a lower level has left.
@@ -448,8 +497,11 @@ fn sync_inherited(disk: &Disk, slots: &Slots) -> Result<(), Failure> {
     slots.sync_adopted(disk)
 }
 
-/// Reads the state under our claim; `None` if there is none.
-fn recover(disk: &Disk, options: &Options) -> Result<Option<Recovered>, ReadError> {
+/// Reads the state under our claim, `None` if there is none; also gives the names of all files.
+fn recover(
+    disk: &Disk,
+    options: &Options,
+) -> Result<(Option<Recovered>, Vec<FileName>), ReadError> {
     let attempts: u32 = if options.patient { 5 } else { 1 };
     let reading = Reading {
         verify: options.switches.checksum,
@@ -461,9 +513,11 @@ fn recover(disk: &Disk, options: &Options) -> Result<Option<Recovered>, ReadErro
     loop {
         let listing = disk.list()?;
         let has_identity = listing.names.contains(&FileName::Identity);
-        let Survey::State(head) = recovery::survey(listing)? else { return Ok(None) };
+        let Survey::State(head) = recovery::survey(&listing)? else {
+            return Ok((None, listing.names));
+        };
         match recovery::read(disk, head, has_identity, &reading) {
-            Ok(recovered) => return Ok(Some(recovered)),
+            Ok(recovered) => return Ok((Some(recovered), listing.names)),
             // An older incarnation may be in the middle of its last write.
             Err(ReadError::Damaged { .. } | ReadError::GroupMissing { .. })
                 if attempt + 1 < attempts =>

@@ -175,7 +175,7 @@ fn is_missing(failure: &Failure) -> bool {
 fn try_inspect(disk: &Disk) -> Result<Found, ReadError> {
     let listing = disk.list()?;
     let has_identity = listing.names.contains(&FileName::Identity);
-    let head = match recovery::survey(listing)? {
+    let head = match recovery::survey(&listing)? {
         Survey::State(head) => head,
         Survey::Nothing => return Ok(Found::Nothing),
         Survey::Foreign(found) => return Ok(Found::Foreign(found)),
@@ -187,7 +187,7 @@ fn try_inspect(disk: &Disk) -> Result<Found, ReadError> {
     let listing = disk.list()?;
     let names = listing.names.clone();
     // Files are used again after a checkpoint: what was read counts only if there was none.
-    if recovery::survey(listing)? != Survey::State(head) {
+    if recovery::survey(&listing)? != Survey::State(head) {
         return Ok(Found::Moved);
     }
     let Replayed { header, extent, .. } = replayed;

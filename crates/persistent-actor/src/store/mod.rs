@@ -15,6 +15,7 @@ mod hole;
 mod identity;
 mod inspect;
 mod layout;
+mod mapped;
 mod names;
 mod patches;
 mod payload;
@@ -38,6 +39,7 @@ pub use group::{GroupJournal, GroupedState, Member, Ticket, Written};
 #[doc(hidden)]
 pub use inspect::inspect_on;
 pub use inspect::{FileInfo, Inspection, inspect, is_state_file, last_holder, outcome};
+pub use mapped::MappedFile;
 #[cfg(feature = "redis")]
 pub use redis::RedisStore;
 pub use salvage::{Damage, Salvage, salvage};

@@ -43,7 +43,7 @@ pub(crate) struct Recovered {
 }
 
 /// Tells what a directory holds.
-pub(crate) fn survey(listing: Listing) -> Result<Survey, ReadError> {
+pub(crate) fn survey(listing: &Listing) -> Result<Survey, ReadError> {
     let journals = listing.names.iter().filter_map(|name| match name {
         FileName::Journal(id) => Some(*id),
         _ => None,
@@ -55,7 +55,7 @@ pub(crate) fn survey(listing: Listing) -> Result<Survey, ReadError> {
     if let Some(name) = listing.names.iter().find(part) {
         return Err(ReadError::damaged(*name, 0, "the journal that belongs to it is missing"));
     }
-    Ok(listing.foreign.map_or(Survey::Nothing, Survey::Foreign))
+    Ok(listing.foreign.clone().map_or(Survey::Nothing, Survey::Foreign))
 }
 
 /// Reads the header of a journal.

@@ -84,7 +84,7 @@ pub(super) fn salvage_on(disk: &Disk, path: &Path) -> Result<Salvage, OpenError>
     let highest_epoch = listing.names.iter().filter_map(|name| name.epoch()).max().unwrap_or(0);
     let mut salvage = Salvage { highest_epoch, ..Salvage::default() };
     let has_identity = listing.names.contains(&FileName::Identity);
-    match recovery::survey(listing) {
+    match recovery::survey(&listing) {
         Ok(Survey::State(head)) => {
             let read = salvage.read(disk, head, has_identity);
             read.map_err(|error| error.into_open_error(path))?;

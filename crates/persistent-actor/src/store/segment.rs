@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::frame::{self, Framing, Kind, SECTOR};
 use super::group::Member;
 use super::layout::{Put, u32_at, u64_at, u128_at};
+use super::mapped::MappedFile;
 use super::names::{FileId, FileName};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -176,6 +177,8 @@ impl SegmentHeader {
 pub(crate) struct Segment {
     file: DiskFile,
     header: SegmentHeader,
+    /// The file as memory, for short records that are not synced.
+    mapped: Option<MappedFile>,
     framing: Framing,
     /// Where the commits start: behind the snapshot.
     start: u64,
@@ -208,7 +211,11 @@ impl Segment {
         let len = buffer.len() - frame::HEADER;
         let offset = frame::place(self.end, len);
         let bytes = self.framing.finish(kind, sequence, buffer, sectors);
-        self.file.write_at(bytes, offset)?;
+        let through_memory =
+            |mapped: &MappedFile| bytes.len() <= SECTOR && mapped.write(bytes, offset);
+        if !self.mapped.as_ref().is_some_and(through_memory) {
+            self.file.write_at(bytes, offset)?;
+        }
         self.end = offset + frame::size_on_disk(len);
         Ok(Appended { offset, bytes })
     }
@@ -355,22 +362,31 @@ impl Spare {
         sequence: u64,
         buffer: &mut Vec<u8>,
     ) -> Result<Segment, Failure> {
-        while !self.dirty.is_empty() || self.len < header.capacity {
+        let is_new = self.len == 0 && header.capacity <= AT_ONCE;
+        while !is_new && (!self.dirty.is_empty() || self.len < header.capacity) {
             self.write_zeros(header.capacity, AT_ONCE)?;
         }
-        header.capacity = self.len;
-        header.synced = disk.is_synced();
-        let snapshot = buffer.len() - frame::HEADER;
-        let end = SECTOR as u64;
-        let start = frame::place(end, snapshot) + frame::size_on_disk(snapshot);
+        let capacity = self.len.max(header.capacity);
+        (header.capacity, header.synced) = (capacity, disk.is_synced());
+        let framing = header.framing(true);
+        let (snapshot_len, mut sectors) = (buffer.len() - frame::HEADER, Vec::new());
+        let snapshot = framing.finish(Kind::Snapshot, sequence, buffer, &mut sectors);
+        let start = SECTOR as u64 + frame::size_on_disk(snapshot_len);
         if let Some(grouped) = &mut header.grouped {
             grouped.end = start;
         }
-        self.file.write_at(&header.encode(), 0)?;
-        let framing = header.framing(true);
+        let mut head = header.encode();
+        head.extend_from_slice(snapshot);
+        if is_new {
+            // All of a small file at once.
+            head.resize(head.len().max(capacity as usize), 0);
+        }
+        self.file.write_at(&head, 0)?;
+        // Syncing a file that is written through memory takes three times as long.
+        let mapped = if disk.is_synced() { None } else { self.file.map(capacity) };
         let file = self.file;
-        let mut segment = Segment { file, header, framing, start, end, synced_to: 0 };
-        segment.append(Kind::Snapshot, sequence, buffer, &mut Vec::new())?;
+        let mut segment =
+            Segment { file, header, mapped, framing, start, end: start, synced_to: 0 };
         segment.sync(disk)?;
         disk.rename(&mut segment.file, FileName::Journal(header.id))?;
         disk.sync_names()?;

@@ -265,6 +265,10 @@ impl Storage for SimDisk {
         Ok(Box::new(SimFile { disk: self.clone(), inode }))
     }
 
+    fn open_for_writing(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        Storage::open(self, name)
+    }
+
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
         let mut inner = self.simple()?;
         if inner.live.names.contains_key(name) {

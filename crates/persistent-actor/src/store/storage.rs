@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one file that may touch the file system")]
 
 use std::fs::{DirBuilder, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
 
 use super::container::Container;
+use super::mapped::MappedFile;
 use crate::error::OpenError;
 
 /// The files of one state.
@@ -26,6 +27,12 @@ pub trait Storage: Send {
 
     /// Opens a file for reading.
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
+
+    /// Opens a file that nobody uses any more, to write it anew. A storage need not be able to.
+    fn open_for_writing(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        let _ = name;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Makes a file, readable and writable by its owner only; an error if it exists.
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
@@ -136,6 +143,14 @@ pub trait StorageFile: Send {
 
     /// Whether the file still has a name.
     fn is_linked(&self) -> io::Result<bool>;
+
+    /// The first `len` bytes, to be written without a system call; `None` if the storage cannot.
+    /// What is written so is as safe from the death of the process as with
+    /// [`write_at`](Self::write_at), and not synced.
+    fn map(&self, len: u64) -> Option<MappedFile> {
+        let _ = len;
+        None
+    }
 }
 
 /// A directory. Names are resolved relative to its descriptor and links are not followed, so
@@ -165,6 +180,19 @@ impl DirStorage {
         let dir = dir.map_err(|source| unreadable("open", path, source))?;
         check_private(&dir, path)?;
         Ok(Self { dir })
+    }
+}
+
+impl DirStorage {
+    fn open_regular(&self, name: &str, access: OFlags) -> io::Result<Box<dyn StorageFile>> {
+        // NONBLOCK: opening must not wait for the other end of a pipe somebody put there.
+        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = fs::openat(&self.dir, name, flags, Mode::empty())?;
+        let stat = fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        Ok(Box::new(File::from(file)))
     }
 }
 
@@ -224,14 +252,11 @@ impl Storage for DirStorage {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
-        // NONBLOCK: opening must not wait for the other end of a pipe somebody put there.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = fs::openat(&self.dir, name, flags, Mode::empty())?;
-        let stat = fs::fstat(&file)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-        }
-        Ok(Box::new(File::from(file)))
+        self.open_regular(name, OFlags::RDONLY)
+    }
+
+    fn open_for_writing(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        self.open_regular(name, OFlags::RDWR)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
@@ -304,12 +329,19 @@ impl StorageFile for File {
     fn is_linked(&self) -> io::Result<bool> {
         Ok(fs::fstat(self)?.st_nlink != 0)
     }
+
+    fn map(&self, len: u64) -> Option<MappedFile> {
+        MappedFile::new(self, usize::try_from(len).ok()?).ok()
+    }
 }
 
 /// Says which process holds a claim: its id and, because ids are used again, when it started.
 pub(crate) fn describe_holder() -> String {
     let pid = std::process::id();
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The line is shorter; `read_to_string` would ask for it in seven pieces.
+    let mut line = [0; 1024];
+    let len = File::open("/proc/self/stat").and_then(|mut file| file.read(&mut line));
+    let stat = String::from_utf8_lossy(&line[..len.unwrap_or(0)]);
     // The second field, the program's name, may contain anything; the last ')' ends it.
     let start = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19));
     format!("pid {pid}\nstart {}\n", start.unwrap_or("unknown"))

@@ -289,17 +289,20 @@ pub struct Stopped {
 /// Runs the steps; each answered commit is marked in the disk's log.
 pub fn run(disk: &SimDisk, options: &Options, steps: &[Step]) -> Result<(), Stopped> {
     let mut answered = 0;
-    let mut open = None;
+    let mut open: Option<Open> = None;
+    let mut ended = Vec::new();
     for step in steps {
         let stopped = |reason: String| Stopped { answered, reason };
         if matches!(step, Step::Reopen) {
-            open = None;
+            // The next incarnation may use again what this one leaves.
+            ended.extend(open.take().map(|open| open.store.epoch()));
             continue;
         }
         let current = match &mut open {
             Some(current) => current,
             none => {
-                none.insert(Open::on(disk, options).map_err(|error| stopped(error.to_string()))?)
+                let options = options.clone().ended(ended.clone());
+                none.insert(Open::on(disk, &options).map_err(|error| stopped(error.to_string()))?)
             }
         };
         if let Err(error) = current.commit(step) {

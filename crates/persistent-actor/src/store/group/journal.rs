@@ -143,7 +143,8 @@ impl GroupJournal {
         let io_error = |failure: Failure| ReadError::from(failure).into_open_error(&path);
         let sync = options.switches.sync && options.switches.group_sync;
         let disk = Disk::new(root.open(DIRECTORY, true)?, sync);
-        let claim = Claim::take(&disk, &storage::describe_holder()).map_err(io_error)?;
+        let names = disk.list().map_err(io_error)?;
+        let claim = Claim::take(&disk, names, &storage::describe_holder()).map_err(io_error)?;
         let claim = claim.ok_or_else(|| StoreError::Fenced { epoch: 0, path: path.clone() })?;
         let keeper = Keeper::new(Disk::new(root.open(DIRECTORY, true)?, sync), claim.epoch);
         let options = options.clone().durability(Durability::Power).create(false);

@@ -82,7 +82,7 @@ fn one(
 
 /// What the newest journal of a state says of a group.
 fn grouped(disk: &Disk) -> Result<Option<Grouped>, ReadError> {
-    match recovery::survey(disk.list()?)? {
+    match recovery::survey(&disk.list()?)? {
         Survey::State(head) => {
             let header = recovery::read_header(disk, Purpose::State, head, true)?;
             Ok(header.grouped)
