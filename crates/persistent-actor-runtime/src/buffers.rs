@@ -10,9 +10,11 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use persistent_actor::store::SlotId;
 use persistent_actor::{Memory, MemoryPool, install_memory_pool};
 
 use crate::mapping::{MAX_BUFFER_BYTES, Mapping};
+use crate::slot_buffers::slot_buffers;
 use crate::wire::{BufferId, MAX_INLINE_BYTES};
 
 /// How much memory may wait in the pool for its next use, beside the buffer that came back last.
@@ -49,6 +51,9 @@ struct SharedPool;
 
 impl MemoryPool for SharedPool {
     fn allocate(&self, len: usize) -> Box<dyn Memory> {
+        if let Some(slot) = slot_buffers().take(len) {
+            return Box::new(SharedMemory::own(slot, len));
+        }
         match pool().allocate(len) {
             Ok(memory) => Box::new(memory),
             // Out of descriptors, say: the heap serves, and sending it will tell.
@@ -73,7 +78,7 @@ impl Pool {
         Ok(())
     }
 
-    fn next_id(&self) -> BufferId {
+    pub(crate) fn next_id(&self) -> BufferId {
         BufferId { pool: self.id, index: self.next.fetch_add(1, Ordering::Relaxed) }
     }
 
@@ -90,7 +95,7 @@ impl Pool {
                 Arc::new(Mapping::create(self.next_id(), class)?)
             }
         };
-        Ok(SharedMemory { content: Content::Own(mapping), len })
+        Ok(SharedMemory::own(mapping, len))
     }
 
     fn take_idle(&self, class: usize) -> Option<Arc<Mapping>> {
@@ -143,7 +148,7 @@ pub(crate) struct SharedMemory {
 }
 
 enum Content {
-    /// In a buffer of this process's pool, and the only hand on it.
+    /// In a buffer of this process's pool or a slot of its state, and the only hand on it.
     Own(Arc<Mapping>),
     /// In a buffer that was received.
     Borrowed(Arc<Mapping>, Arc<Returns>),
@@ -152,6 +157,12 @@ enum Content {
 }
 
 impl SharedMemory {
+    /// The first `len` bytes of a buffer that this process took from where it waited.
+    pub(crate) fn own(mapping: Arc<Mapping>, len: usize) -> Self {
+        let len = len.min(mapping.len());
+        Self { content: Content::Own(mapping), len }
+    }
+
     /// The first `len` bytes of a buffer that was received.
     pub(crate) fn borrowed(mapping: Arc<Mapping>, len: usize, returns: Arc<Returns>) -> Self {
         let len = len.min(mapping.len());
@@ -179,7 +190,10 @@ impl SharedMemory {
     /// Lets go of the buffer.
     fn give_up(&mut self) {
         match std::mem::replace(&mut self.content, Content::Copied(Box::new(Vec::new()))) {
-            Content::Own(mapping) => pool().give_back(mapping),
+            Content::Own(mapping) => match mapping.slot() {
+                Some(slot) => slot_buffers().give_back(slot),
+                None => pool().give_back(mapping),
+            },
             Content::Borrowed(mapping, returns) => returns.push(mapping.id()),
             Content::Copied(_) => {}
         }
@@ -204,6 +218,15 @@ impl Memory for SharedMemory {
             Content::Own(mapping) => unsafe { &mut mapping.bytes_mut()[..self.len] },
             Content::Copied(memory) => memory.as_mut_slice(),
             Content::Borrowed(..) => unreachable!("was copied just now"),
+        }
+    }
+
+    fn slot(&self) -> Option<SlotId> {
+        match &self.content {
+            Content::Own(mapping) => mapping.slot(),
+            Content::Copied(memory) => memory.slot(),
+            // The content is that of a slot, but may be a part of it only.
+            Content::Borrowed(..) => None,
         }
     }
 

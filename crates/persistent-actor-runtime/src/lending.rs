@@ -6,6 +6,7 @@
 //! and the worker that made it hears of its release when the last of them has let go.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
@@ -134,7 +135,11 @@ impl Lending {
         // The peer knows its own buffers, and those that it was told of.
         if !self.received.contains_key(&buffer) && !self.announced.contains_key(&buffer) {
             self.forget_freed(outbox);
-            let frame = Frame::Buffer { id: buffer, len: mapping.len() as u64 };
+            let len = mapping.len() as u64;
+            let frame = match mapping.is_in_file() {
+                true => Frame::Slot { id: buffer, len },
+                false => Frame::Buffer { id: buffer, len },
+            };
             outbox.push_with_descriptor(&frame, mapping.clone());
             self.announced.insert(buffer, Arc::downgrade(mapping));
         }
@@ -194,11 +199,25 @@ impl Lending {
         len: u64,
         descriptor: OwnedFd,
     ) -> Result<(), WireError> {
+        self.receive(id, Mapping::open(id, descriptor, len))
+    }
+
+    /// The same for a buffer that lies in a slot file.
+    pub(crate) fn learn_slot(
+        &mut self,
+        id: BufferId,
+        len: u64,
+        descriptor: OwnedFd,
+    ) -> Result<(), WireError> {
+        self.receive(id, Mapping::open_slot(id, descriptor, len))
+    }
+
+    fn receive(&mut self, id: BufferId, mapping: io::Result<Mapping>) -> Result<(), WireError> {
         if self.received.len() >= MAX_RECEIVED_BUFFERS {
             return Err(WireError(format!("more than {MAX_RECEIVED_BUFFERS} buffers")));
         }
-        let mapping = Mapping::open(id, descriptor, len)
-            .map_err(|error| WireError(format!("cannot map a shared buffer: {error}")))?;
+        let mapping =
+            mapping.map_err(|error| WireError(format!("cannot map a shared buffer: {error}")))?;
         self.received.insert(id, Arc::new(mapping));
         Ok(())
     }
@@ -209,7 +228,10 @@ impl Lending {
         let Self { loans, received, .. } = self;
         // What the peer held of its own values it holds no more.
         drop(loans);
-        let unused = received.into_values().filter(|mapping| Arc::strong_count(mapping) == 1);
+        // Slot files belong to the state.
+        let unused = received
+            .into_values()
+            .filter(|mapping| Arc::strong_count(mapping) == 1 && !mapping.is_in_file());
         unused.take(MAX_LEGACY_BUFFERS).collect()
     }
 

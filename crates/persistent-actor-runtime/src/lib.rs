@@ -33,6 +33,7 @@ mod node;
 mod pending;
 mod process;
 mod root;
+mod slot_buffers;
 mod socket;
 mod spawner;
 mod supervisor;

@@ -11,12 +11,24 @@
 //! anybody, here or there, can see the content as a `&[u8]`, nobody writes it. The processes are
 //! the same executable of the same user, and no other process can open the buffer: it has no
 //! name.
+//!
+//! # Slot files
+//!
+//! At durability `process` a worker builds large values in the slot files of its state, and gives
+//! out their descriptors instead of a buffer's. The same rules hold, with these differences: the
+//! store says when the maker may write ([`SlotPool`](persistent_actor::store::SlotPool)), the
+//! memory never passes to a successor, and the size cannot be sealed. Nothing of ours ever
+//! shortens a slot file, and what is mapped was written before. Reading it can fault
+//! (SIGBUS, which ends the process) only if somebody else shortens the file, which lies in a
+//! directory that only the user of these very processes can write to, or if the disk cannot read
+//! back a page that the kernel had taken out of memory.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use persistent_actor::store::SlotId;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
@@ -40,8 +52,23 @@ pub(crate) struct Mapping {
     writable: bool,
     /// Its pages are there, but this process has touched none of them.
     cold: AtomicBool,
+    home: Home,
     descriptor: OwnedFd,
 }
+
+/// Where a buffer lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home {
+    /// In memory that has no name.
+    Memory,
+    /// In a slot file of this process's state.
+    Slot(SlotId),
+    /// In a slot file of another process's state.
+    PeersSlot,
+}
+
+/// Where the content begins in a slot file. Bytes.
+const SLOT_CONTENT_OFFSET: u64 = 4096;
 
 // SAFETY: the memory is reached through `&self` for reading and through `bytes_mut`, whose
 // callers see to it that they are alone; it is not tied to a thread.
@@ -56,7 +83,36 @@ impl Mapping {
         let descriptor = rustix::fs::memfd_create("persistent-actor", flags)?;
         ftruncate(&descriptor, len as u64)?;
         fcntl_add_seals(&descriptor, SIZE_SEALS | SealFlags::SEAL)?;
-        Self::map(id, descriptor, len, true)
+        Self::map(id, descriptor, len, true, Home::Memory)
+    }
+
+    /// Maps the first `len` bytes of a slot's content for writing.
+    pub(crate) fn of_slot(
+        id: BufferId,
+        slot: SlotId,
+        descriptor: OwnedFd,
+        len: u64,
+    ) -> io::Result<Self> {
+        Self::map_slot(id, descriptor, len, true, Home::Slot(slot))
+    }
+
+    /// Maps what a peer has built in a slot, for reading.
+    pub(crate) fn open_slot(id: BufferId, descriptor: OwnedFd, len: u64) -> io::Result<Self> {
+        Self::map_slot(id, descriptor, len, false, Home::PeersSlot)
+    }
+
+    fn map_slot(
+        id: BufferId,
+        descriptor: OwnedFd,
+        len: u64,
+        writable: bool,
+        home: Home,
+    ) -> io::Result<Self> {
+        let size = u64::try_from(rustix::fs::fstat(&descriptor)?.st_size).unwrap_or(0);
+        if len > MAX_BUFFER_BYTES as u64 || size.checked_sub(SLOT_CONTENT_OFFSET) < Some(len) {
+            return Err(io::Error::other(format!("{len} bytes in a slot file of {size}")));
+        }
+        Self::map(id, descriptor, len as usize, writable, home)
     }
 
     /// Maps a buffer that another process made, for reading.
@@ -102,15 +158,23 @@ impl Mapping {
         if u64::try_from(size) != Ok(len as u64) {
             return Err(io::Error::other(format!("a shared buffer of {size} bytes, not {len}")));
         }
-        Self::map(id, descriptor, len, writable)
+        Self::map(id, descriptor, len, writable, Home::Memory)
     }
 
-    fn map(id: BufferId, descriptor: OwnedFd, len: usize, writable: bool) -> io::Result<Self> {
+    fn map(
+        id: BufferId,
+        descriptor: OwnedFd,
+        len: usize,
+        writable: bool,
+        home: Home,
+    ) -> io::Result<Self> {
+        let offset = if home == Home::Memory { 0 } else { SLOT_CONTENT_OFFSET };
         let protection =
             if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         // SAFETY: a new mapping at an address of the kernel's choice replaces none.
-        let start =
-            unsafe { mmap(null_mut(), len.max(1), protection, MapFlags::SHARED, &descriptor, 0)? };
+        let start = unsafe {
+            mmap(null_mut(), len.max(1), protection, MapFlags::SHARED, &descriptor, offset)?
+        };
         let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
         if len >= HUGE_PAGE_BYTES {
             // Five faults instead of 2560 for 10 MiB, and as much less to take down when the
@@ -120,7 +184,7 @@ impl Mapping {
             let _ = unsafe { madvise(start.as_ptr().cast(), len, Advice::LinuxHugepage) };
         }
         let cold = AtomicBool::new(false);
-        Ok(Self { id, start: start.cast(), len, writable, cold, descriptor })
+        Ok(Self { id, start: start.cast(), len, writable, cold, home, descriptor })
     }
 
     pub(crate) fn id(&self) -> BufferId {
@@ -131,6 +195,26 @@ impl Mapping {
         self.len
     }
 
+    /// The slot of this process's state that it is, if it is one.
+    pub(crate) fn slot(&self) -> Option<SlotId> {
+        match self.home {
+            Home::Slot(slot) => Some(slot),
+            Home::Memory | Home::PeersSlot => None,
+        }
+    }
+
+    /// Whether it lies in a slot file, of whomever.
+    pub(crate) fn is_in_file(&self) -> bool {
+        self.home != Home::Memory
+    }
+
+    /// Takes the pages out of this process's page table; the next access enters them again.
+    pub(crate) fn refresh(&self) {
+        // SAFETY: the range is that of the mapping. It is shared, so its content lies in the file
+        // (or in the buffer, which has a descriptor) and is found there again, unchanged.
+        let _ = unsafe { madvise(self.start.as_ptr().cast(), self.len, Advice::LinuxDontNeed) };
+    }
+
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
@@ -138,7 +222,7 @@ impl Mapping {
     /// The content.
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: `start` and `len` are those of a mapping that lives as long as `self`; its file
-        // is sealed against shrinking, so all of it can be read. Nobody writes while a reference
+        // is sealed against shrinking or a slot file, so all of it can be read. Nobody writes while a reference
         // lives (see the module's documentation).
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }

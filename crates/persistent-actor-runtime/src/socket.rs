@@ -163,10 +163,12 @@ impl Inbox {
         let Some((frame, len)) = Frame::decode(waiting)? else { return Ok(None) };
         self.start += len;
         let descriptor = match frame {
-            Frame::Buffer { .. } | Frame::Inherit { .. } => match self.descriptors.pop_front() {
-                Some(descriptor) => Some(descriptor),
-                None => return Err(WireError("a buffer without its descriptor".to_owned())),
-            },
+            Frame::Buffer { .. } | Frame::Slot { .. } | Frame::Inherit { .. } => {
+                match self.descriptors.pop_front() {
+                    Some(descriptor) => Some(descriptor),
+                    None => return Err(WireError("a buffer without its descriptor".to_owned())),
+                }
+            }
             _ => None,
         };
         Ok(Some((frame, descriptor)))

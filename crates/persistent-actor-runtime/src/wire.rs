@@ -120,6 +120,8 @@ pub(crate) enum Frame<'a> {
     Written { epoch: u64, number: u32, offset: u64, bytes: &'a [u8] },
     /// A shared buffer of `len` bytes that the peer has not seen yet; its descriptor is attached.
     Buffer { id: BufferId, len: u64 },
+    /// The same, where the buffer is the content of a slot file.
+    Slot { id: BufferId, len: u64 },
     /// To the worker, before the start: a shared buffer of `len` bytes that an incarnation which is
     /// gone has made; from now on it is the worker's own. Its descriptor is attached.
     Inherit { len: u64 },
@@ -142,6 +144,7 @@ const ATTEMPT: u8 = 10;
 const ASK: u8 = 11;
 const GROUP: u8 = 12;
 const WRITTEN: u8 = 13;
+const SLOT: u8 = 14;
 
 impl Frame<'_> {
     /// Appends the frame to `out`.
@@ -215,6 +218,11 @@ impl Frame<'_> {
             }
             Self::Buffer { id, len } => {
                 out.push(BUFFER);
+                put_buffer_id(out, *id);
+                put_u64(out, *len);
+            }
+            Self::Slot { id, len } => {
+                out.push(SLOT);
                 put_buffer_id(out, *id);
                 put_u64(out, *len);
             }
@@ -293,6 +301,7 @@ impl<'a> Frame<'a> {
                 bytes: body.bytes()?,
             },
             BUFFER => Self::Buffer { id: body.buffer_id()?, len: body.u64()? },
+            SLOT => Self::Slot { id: body.buffer_id()?, len: body.u64()? },
             INHERIT => Self::Inherit { len: body.u64()? },
             FORGET => Self::Forget { id: body.buffer_id()? },
             RELEASE => Self::Release { id: body.buffer_id()? },
@@ -516,6 +525,7 @@ mod tests {
                 value: small,
             },
             Frame::Buffer { id: BufferId { pool: 1, index: 2 }, len: 3 },
+            Frame::Slot { id: BufferId { pool: 1, index: 2 }, len: 3 },
             Frame::Forget { id: BufferId { pool: 1, index: 2 } },
             Frame::Release { id: BufferId { pool: 1, index: 2 } },
         ]
@@ -563,7 +573,7 @@ mod tests {
     proptest! {
         #[test]
         fn random_bytes_never_panic(
-            kind in 0u8..14,
+            kind in 0u8..15,
             body in prop::collection::vec(any::<u8>(), 0..300),
         ) {
             let mut input = (body.len() as u32 + 1).to_le_bytes().to_vec();

@@ -23,6 +23,7 @@ use crate::event::now_ns;
 use crate::handle::KillPoint;
 use crate::lending::{Lending, Payload};
 use crate::process::kill_this_process;
+use crate::slot_buffers::slot_buffers;
 use crate::socket::{Inbox, Outbox, receive};
 use crate::spawner::WORKER_VARIABLE;
 use crate::wire::{Frame, Stamps, Status, WireError};
@@ -143,6 +144,10 @@ impl Connection {
                 Frame::Buffer { id, len } => match descriptor {
                     Some(descriptor) => lending.learn(id, len, descriptor).map(|()| None),
                     None => Err(WireError("a buffer without its descriptor".to_owned())),
+                },
+                Frame::Slot { id, len } => match descriptor {
+                    Some(descriptor) => lending.learn_slot(id, len, descriptor).map(|()| None),
+                    None => Err(WireError("a slot without its descriptor".to_owned())),
                 },
                 Frame::Inherit { len } => match descriptor {
                     Some(descriptor) => inherit(descriptor, len).map(|()| None),
@@ -309,7 +314,7 @@ pub(crate) fn serve<A: Remote>(
 }
 
 fn open<A: Remote>(assignment: &Assignment, initial: Encoded) -> Result<Instance<A>, OpenError> {
-    let options = assignment.options();
+    let options = assignment.options().build_in_place(slot_buffers().clone());
     let path = Path::new(OsStr::from_bytes(&assignment.path));
     let state: ActorState = options.open(path)?;
     Instance::open(state, move || codec::decode::<A>(&initial))

@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec;
+use crate::store::SlotId;
 
 /// The memory behind a [`Bytes`].
 pub trait Memory: Any + Send + Sync {
@@ -43,6 +44,13 @@ pub trait Memory: Any + Send + Sync {
 
     /// The whole content, for writing. Only called while one owner exists.
     fn as_mut_slice(&mut self) -> &mut [u8];
+
+    /// The slot file of which this memory is the content, from its beginning on; see
+    /// [`SlotPool`](crate::store::SlotPool).
+    fn slot(&self) -> Option<SlotId> {
+        None
+    }
+
     /// For pools that want to recognise their own memory.
     fn as_any(&self) -> &dyn Any;
 }

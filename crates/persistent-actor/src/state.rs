@@ -14,7 +14,9 @@ use crate::intent::{self, Attempt, Intent, Intents};
 use crate::ledger::{Admission, LedgerLimits};
 use crate::outcome::CallOutcome;
 use crate::store::segment::Sizes;
-use crate::store::{CallRecord, Chain, FileStore, Member, Record, Storage, Store, View, Written};
+use crate::store::{
+    CallRecord, Chain, FileStore, InPlace, Member, Record, SlotPool, Storage, Store, View, Written,
+};
 use crate::testing::Switches;
 
 /// How to open an [`ActorState`].
@@ -31,6 +33,7 @@ pub struct Options {
     pub(crate) trusted_run: Option<u128>,
     pub(crate) chain: Option<Arc<Chain>>,
     pub(crate) ended: Vec<u64>,
+    pub(crate) in_place: InPlace,
 }
 
 impl Default for Options {
@@ -46,6 +49,7 @@ impl Default for Options {
             trusted_run: None,
             chain: None,
             ended: Vec::new(),
+            in_place: InPlace::default(),
         }
     }
 }
@@ -103,6 +107,14 @@ impl Options {
     #[must_use]
     pub fn ended(mut self, epochs: impl IntoIterator<Item = u64>) -> Self {
         self.ended = epochs.into_iter().collect();
+        self
+    }
+
+    /// Lets large arrays be built where they are stored, in memory of this pool, which serves no
+    /// other state. Only at [`Durability::Process`]; at other levels the pool gets nothing.
+    #[must_use]
+    pub fn build_in_place(mut self, pool: Arc<dyn SlotPool>) -> Self {
+        self.in_place = InPlace(Some(pool));
         self
     }
 

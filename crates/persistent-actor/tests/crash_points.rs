@@ -6,8 +6,10 @@
 mod common;
 
 use common::{
-    Content, Open, PATH, Random, Step, Verdict, history, judge, judge_view, options, run, workload,
+    Content, Open, PATH, Random, Step, Verdict, history, in_place, judge, judge_view, options,
+    reusing_workload, run, workload,
 };
+use persistent_actor::store::View;
 use persistent_actor::testing::{Loss, Op, SimDisk, Switches};
 use persistent_actor::{Durability, OpenError};
 
@@ -27,14 +29,22 @@ fn recorded(durability: Durability, switches: Switches) -> SimDisk {
 
 /// Judges each crash point with each of the losses; says at which a promise is broken.
 fn try_all(disk: &SimDisk, switches: Switches, losses: &[Loss]) -> Result<usize, String> {
-    let history = history(&workload());
+    try_each(disk, &history(&workload()), switches, losses)
+}
+
+fn try_each(
+    disk: &SimDisk,
+    history: &[View],
+    switches: Switches,
+    losses: &[Loss],
+) -> Result<usize, String> {
     let options = options(Durability::Power, switches);
     let log = disk.log();
     let mut tried = 0;
     for count in 0..=log.len() {
         for loss in losses {
             let crashed = disk.crashed(count, *loss);
-            judge(&crashed, &options, &history, answered(&log, count)).map_err(|broken| {
+            judge(&crashed, &options, history, answered(&log, count)).map_err(|broken| {
                 format!("after operation {count} of {}, {loss:?}: {broken}", log.len())
             })?;
             tried += 1;
@@ -63,6 +73,26 @@ fn death_of_the_process_at_any_point_keeps_every_answered_commit() {
     println!("{tried} crash points");
 }
 
+/// A workload at level `process` whose arrays are built in slots.
+fn recorded_in_place() -> SimDisk {
+    let disk = SimDisk::default();
+    let (options, slots) = in_place(&disk, &options(Durability::Process, Switches::default()));
+    run(&disk, &options, &reusing_workload()).unwrap();
+    let given = *slots.0.given.lock().unwrap();
+    assert!(given >= 20, "{given} arrays were built in slots");
+    disk
+}
+
+#[test]
+fn death_of_the_process_while_it_builds_an_array_in_a_slot_keeps_every_answered_commit() {
+    let disk = recorded_in_place();
+    let losses: Vec<Loss> =
+        [Loss::Nothing].into_iter().chain((0..4).map(Loss::TornWrite)).collect();
+    let history = history(&reusing_workload());
+    let tried = try_each(&disk, &history, Switches::default(), &losses).unwrap();
+    println!("{tried} crash points");
+}
+
 #[test]
 fn without_syncs_the_crash_points_find_the_loss() {
     let switches = Switches { sync: false, ..Switches::default() };
@@ -75,8 +105,13 @@ fn without_syncs_the_crash_points_find_the_loss() {
 /// found is an older state or an error, never a mixture.
 #[test]
 fn power_loss_at_level_process_leaves_an_older_state_or_an_error() {
-    let disk = recorded(Durability::Process, Switches::default());
-    let history = history(&workload());
+    let plain = recorded(Durability::Process, Switches::default());
+    lose_power_at_process(&plain, &workload());
+    lose_power_at_process(&recorded_in_place(), &reusing_workload());
+}
+
+fn lose_power_at_process(disk: &SimDisk, steps: &[Step]) {
+    let history = history(steps);
     let options = options(Durability::Process, Switches::default());
     let (mut older, mut errors) = (0, 0);
     for count in 0..=disk.log().len() {

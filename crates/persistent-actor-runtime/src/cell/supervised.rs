@@ -105,6 +105,9 @@ impl Cell {
             (Frame::Buffer { id, len }, Some(descriptor)) => {
                 link.lending.learn(id, len, descriptor)?;
             }
+            (Frame::Slot { id, len }, Some(descriptor)) => {
+                link.lending.learn_slot(id, len, descriptor)?;
+            }
             (Frame::Forget { id }, _) => link.lending.forget(id),
             (Frame::Release { id }, _) => link.lending.take_back(id)?,
             (other, _) => return Err(WireError(format!("{other:?} is not for a node"))),

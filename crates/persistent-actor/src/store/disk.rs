@@ -170,6 +170,15 @@ impl DiskFile {
         self.file.map(len)
     }
 
+    pub(crate) fn written_in_place(&self, bytes: &[u8], offset: u64) -> Result<(), Failure> {
+        self.file.written_in_place(bytes, offset).context("write", self.name)
+    }
+
+    /// The file itself, for whoever maps it.
+    pub(crate) fn storage_file(&self) -> &dyn StorageFile {
+        &*self.file
+    }
+
     pub(crate) fn is_linked(&self) -> Result<bool, Failure> {
         self.file.is_linked().context("examine", self.name)
     }

@@ -127,6 +127,9 @@ impl FileStore {
         options: &Options,
     ) -> Result<(Self, View), OpenError> {
         let disk = Disk::new(storage, is_synced(options));
+        if let Some(pool) = &options.in_place.0 {
+            pool.clear();
+        }
         let read_error = |error: ReadError| error.into_open_error(path);
         let io_error = |failure: Failure| ReadError::from(failure).into_open_error(path);
         let listing = refuse_early(&disk, path, options)?;
@@ -173,6 +176,9 @@ impl FileStore {
         let number = 1;
         let id = FileId { epoch: claim.epoch, number };
         let target = Target { disk: &disk, state_id, epoch: claim.epoch };
+        if options.durability == Durability::Process {
+            slots.set_pool(options.in_place.clone());
+        }
         slots.fold(&target, view, |_| u64::MAX)?;
         let plan = slots.plan_snapshot(view);
         let snapshot_len = encode_snapshot(&mut buffer, view, &options.limits, &slots, &plan)?;
@@ -203,14 +209,16 @@ impl FileStore {
             poison: None,
         };
         store.check_claim()?;
-        store.tidy_up(names, &options.ended)?;
+        store.tidy_up(names, options)?;
         Ok(store)
     }
 
-    /// Completes the directory and takes stock of what older incarnations have left; those in
-    /// `ended` write no more.
-    fn tidy_up(&mut self, names: &[FileName], ended: &[u64]) -> Result<(), Stop> {
-        let epoch = self.claim.epoch;
+    /// Completes the directory and takes stock of what older incarnations have left; those that
+    /// have ended write no more.
+    fn tidy_up(&mut self, names: &[FileName], options: &Options) -> Result<(), Stop> {
+        let (epoch, ended) = (self.claim.epoch, &options.ended);
+        // What was built in a slot may have been passed on, and is read there by whoever has it.
+        let are_ours = options.durability == Durability::Power || options.in_place.0.is_none();
         if !names.contains(&FileName::Identity) {
             identity::write(&self.disk, self.state_id, epoch)?;
         }
@@ -220,7 +228,9 @@ impl FileStore {
             let superfluous = match name {
                 FileName::Slot(id) if id.epoch < epoch && self.slots.contains(id) => false,
                 // No more than what a reserve of our own would be.
-                FileName::Slot(id) if ended.contains(&id.epoch) && reusable.len() < needed => {
+                FileName::Slot(id)
+                    if are_ours && ended.contains(&id.epoch) && reusable.len() < needed =>
+                {
                     reusable.push(name);
                     false
                 }
@@ -355,6 +365,7 @@ impl FileStore {
     }
 
     fn try_maintain(&mut self, view: &mut View) -> Result<(), Stop> {
+        self.slots.stock(view);
         if self.may_leave_group() {
             self.segment.leave_group()?;
         }

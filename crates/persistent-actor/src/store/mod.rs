@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod group;
 mod hole;
 mod identity;
+mod in_place;
 mod inspect;
 mod layout;
 mod mapped;
@@ -28,6 +29,7 @@ mod salvage;
 pub(crate) mod segment;
 pub(crate) mod sim;
 mod slot_file;
+mod slot_pool;
 mod slots;
 mod storage;
 
@@ -43,6 +45,8 @@ pub use mapped::MappedFile;
 #[cfg(feature = "redis")]
 pub use redis::RedisStore;
 pub use salvage::{Damage, Salvage, salvage};
+pub(crate) use slot_pool::InPlace;
+pub use slot_pool::{SlotId, SlotPool};
 pub use storage::{DirStorage, StateRoot, Storage, StorageFile, open_storage};
 
 /// The version of the format that this program writes. A journal that needs a group journal

@@ -413,6 +413,10 @@ impl StorageFile for SimFile {
         }
     }
 
+    fn written_in_place(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(bytes, offset)
+    }
+
     fn sync(&self) -> io::Result<()> {
         match self.disk.begin() {
             Ok(mut inner) => {

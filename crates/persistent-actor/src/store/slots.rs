@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::content::{CHUNK_PAGES, Source, merge, runs};
 use super::disk::{Disk, DiskFile};
 use super::failure::Failure;
+use super::in_place::Pooled;
 use super::names::{FileId, FileName};
 use super::patches::{Patched, Plan, is_answered};
 use super::payload::{BlobRef, INLINE_LIMIT, Place, References, SlotRef};
 pub(crate) use super::slot_file::{CHUNK, CONTENT_OFFSET, Content, SlotReader};
 use super::slot_file::{chunk_hash, encode_header};
-use super::{Record, View};
+use super::{InPlace, Record, View};
 use crate::bytes::{Bytes, BytesId, WeakBytes};
 use crate::call::CallId;
 use crate::page_tree::{PAGE, PageTree};
@@ -29,32 +30,36 @@ const MAX_OPEN: usize = 64;
 /// The contents of all slots, and which of them are needed.
 #[derive(Default)]
 pub(crate) struct Slots {
-    slots: BTreeMap<FileId, Slot>,
-    blobs: HashMap<BytesId, FileId>,
+    pub(super) slots: BTreeMap<FileId, Slot>,
+    pub(super) blobs: HashMap<BytesId, FileId>,
     attributes: BTreeMap<String, FileId>,
     replies: BTreeMap<CallId, FileId>,
-    patched: Patched,
+    pub(super) patched: Patched,
     /// Large CBOR of the commit under way: it takes its place when the record is written.
     pending: Vec<(Owner, FileId)>,
     /// Written in the commit under way and not synced yet.
     unsynced: Vec<FileId>,
     names_changed: bool,
     last_number: u32,
+    /// Where large arrays can be built, if anywhere.
+    pub(super) pool: InPlace,
 }
 
-struct Slot {
+pub(super) struct Slot {
     /// The file, for writing; `None` if an older incarnation made it.
-    file: Option<DiskFile>,
+    pub(super) file: Option<DiskFile>,
     /// How much of the file is written behind its header. Bytes.
-    written: u64,
-    content: Content,
-    holder: Holder,
+    pub(super) written: u64,
+    pub(super) content: Content,
+    pub(super) holder: Holder,
     /// How it differs from the slot that replaced it.
-    behind: Option<Behind>,
+    pub(super) behind: Option<Behind>,
+    /// Whether arrays are built in it.
+    pub(super) pooled: Pooled,
 }
 
 /// Who needs a slot's content.
-enum Holder {
+pub(super) enum Holder {
     /// Whoever has one of these in memory; the committed state has, as long as it needs it.
     Blobs(Vec<WeakBytes>),
     /// An attribute or a reply whose CBOR is large.
@@ -62,13 +67,13 @@ enum Holder {
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum Owner {
+pub(super) enum Owner {
     Attribute(String),
     Reply(CallId),
 }
 
 /// By pages.
-struct Behind {
+pub(super) struct Behind {
     head: FileId,
     stale: Vec<bool>,
 }
@@ -112,6 +117,11 @@ impl Slots {
         let owner = Owner::of(place);
         self.slots.insert(slot, Slot::adopted(content, Holder::Inline(owner.clone(), commit)));
         self.settle(owner, slot);
+    }
+
+    /// Lets large arrays be built in slots.
+    pub(crate) fn set_pool(&mut self, pool: InPlace) {
+        self.pool = pool;
     }
 
     /// Syncs the slots that were taken over.
@@ -288,6 +298,9 @@ impl Slots {
         old: Option<&Bytes>,
         view: &View,
     ) -> Result<(), Failure> {
+        if self.keep_in_place(blob)? {
+            return Ok(());
+        }
         let head = old.and_then(|old| Some((self.base(old)?, old)));
         // A copy of the pages, because the slots are changed meanwhile.
         let pages = head.and_then(|(head, _)| self.patched.content(head).cloned());
@@ -298,8 +311,11 @@ impl Slots {
         });
         let update = Update { content: Source::of(blob), like };
         let changed = update.changed_pages();
+        // (A slot in which arrays are built is written anew once the array that was built there
+        // is gone.)
         if let Some((head, _)) = like
             && !changed.contains(&true)
+            && self.slots.get(&head).is_some_and(|slot| slot.pooled != Pooled::Yes)
         {
             // The same content under a new identity: nothing to write.
             self.hold(head, blob);
@@ -358,7 +374,7 @@ impl Slots {
 
     /// `new` has replaced `head`: notes how every slot that was compared with `head` differs
     /// from `new`.
-    fn advance(&mut self, head: Option<FileId>, new: FileId, changed: &[bool]) {
+    pub(super) fn advance(&mut self, head: Option<FileId>, new: FileId, changed: &[bool]) {
         for (id, slot) in &mut self.slots {
             if *id == new {
                 continue;
@@ -386,28 +402,30 @@ impl Slots {
         };
         let suitable = |(id, slot): &(&FileId, &Slot)| {
             slot.file.is_some()
+                && !self.is_given_out(**id, slot.pooled)
                 && !self.patched.has_sets(**id)
                 && (related(slot) || slot.written / 4 <= len)
                 && !self.is_used(**id, slot, view)
         };
-        let best = self
-            .slots
-            .iter()
-            .filter(suitable)
-            .max_by_key(|(_, slot)| (related(slot), slot.written.min(len)));
+        let best = self.slots.iter().filter(suitable).max_by_key(|(_, slot)| {
+            (related(slot), slot.pooled != Pooled::Yes, slot.written.min(len))
+        });
         let id = *best?.0;
+        if !self.withdraw(id) {
+            return None;
+        }
         self.forget(id);
         Some(id)
     }
 
     /// Nothing finds the old content of a slot any more.
-    fn forget(&mut self, id: FileId) {
+    pub(super) fn forget(&mut self, id: FileId) {
         self.patched.forget(id);
         self.blobs.retain(|_, slot| *slot != id);
         self.replies.retain(|_, slot| *slot != id);
     }
 
-    fn is_used(&self, id: FileId, slot: &Slot, view: &View) -> bool {
+    pub(super) fn is_used(&self, id: FileId, slot: &Slot, view: &View) -> bool {
         if self.pending.iter().any(|(_, pending)| *pending == id) {
             return true;
         }
@@ -428,7 +446,8 @@ impl Slots {
         self.names_changed = true;
         let holder = Holder::Blobs(Vec::new());
         let content = Content::default();
-        self.slots.insert(id, Slot { file: Some(file), written: 0, content, holder, behind: None });
+        let (file, pooled) = (Some(file), Pooled::default());
+        self.slots.insert(id, Slot { file, written: 0, content, holder, behind: None, pooled });
         Ok(id)
     }
 
@@ -442,11 +461,14 @@ impl Slots {
         for (id, slot) in unused {
             if slot.file.is_some() && slot.written <= reserve {
                 reserve -= slot.written;
-            } else {
+            } else if !self.is_given_out(*id, slot.pooled) {
                 removed.push(*id);
             }
         }
         for id in removed {
+            if !self.withdraw(id) {
+                continue;
+            }
             disk.remove(FileName::Slot(id))?;
             self.forget(id);
             self.slots.remove(&id);
@@ -466,6 +488,7 @@ impl Slots {
         for (id, slot) in &self.slots {
             match self.is_used(*id, slot, view) {
                 true => used += slot.content.len,
+                false if self.is_given_out(*id, slot.pooled) => {}
                 false => unused += slot.written,
             }
         }
@@ -610,7 +633,8 @@ impl Slot {
     }
 
     fn adopted(content: &Content, holder: Holder) -> Self {
-        Self { file: None, written: content.len, content: content.clone(), holder, behind: None }
+        let (content, pooled) = (content.clone(), Pooled::default());
+        Self { file: None, written: content.len, content, holder, behind: None, pooled }
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
@@ -138,6 +138,18 @@ pub trait StorageFile: Send {
         Ok(())
     }
 
+    /// A descriptor of the file if it can be mapped, so that its memory is its content and writing
+    /// what was written before takes no more space.
+    fn to_map(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Told that `bytes`, memory of this file, has become what the file holds at `offset`.
+    fn written_in_place(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let _ = (bytes, offset);
+        Ok(())
+    }
+
     /// Makes all that was written survive power loss.
     fn sync(&self) -> io::Result<()>;
 
@@ -152,6 +164,11 @@ pub trait StorageFile: Send {
         None
     }
 }
+
+/// The file systems that overwrite a file's content where it is, as `statfs` tells them: ext4 (and
+/// 2 and 3), XFS, tmpfs. Others, such as Btrfs, write elsewhere, and a full disk would end a
+/// process that writes to a mapped file.
+const IN_PLACE_FILE_SYSTEMS: [fs::FsWord; 3] = [0xef53, 0x5846_5342, 0x0102_1994];
 
 /// A directory. Names are resolved relative to its descriptor and links are not followed, so
 /// nothing leads out of it.
@@ -320,6 +337,11 @@ impl StorageFile for File {
             Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE) => Ok(()),
             _ => Err(error),
         }
+    }
+
+    fn to_map(&self) -> Option<BorrowedFd<'_>> {
+        let kind = fs::fstatfs(self).ok()?.f_type;
+        IN_PLACE_FILE_SYSTEMS.contains(&kind).then(|| self.as_fd())
     }
 
     fn sync(&self) -> io::Result<()> {

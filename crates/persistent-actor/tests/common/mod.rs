@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // Each test file uses a part of it.
 
 pub mod group;
+mod in_place;
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use persistent_actor::{
     ActorState, Bytes, CallId, Durability, Encoded, LedgerLimits, OpenError, Options, PagedBytes,
     Reply, ReplyStatus, SessionId, StoreError, codec,
 };
+
+#[allow(unused_imports)]
+pub use in_place::{Guard, in_place};
 
 /// What errors call the simulated directory.
 pub const PATH: &str = "state";
@@ -227,6 +231,40 @@ pub fn workload() -> Vec<Step> {
         Update(vec![(2, Written(1, 60_000))]),
         Call(vec![(2, Written(69_999, 1)), (1, Text(900))]),
     ]
+}
+
+/// A workload in which slots become free and are used again, in place and otherwise.
+pub fn reusing_workload() -> Vec<Step> {
+    use Content::{Blob, Number, Of, Paged, Same, Text, Touched, Written};
+    use Step::{Answer, Call, Reopen, Update};
+    let mut steps = Vec::new();
+    for round in 0..2 {
+        steps.extend((0..6).map(|_| Call(vec![(2, Blob(70_000))])));
+        steps.extend([
+            Call(vec![(2, Touched(66_000)), (1, Text(1700))]),
+            Call(vec![(2, Same)]),
+            Call(vec![(2, Touched(3)), (1, Text(1800))]),
+            Update(vec![(3, Of(2))]),
+            Answer(66_000),
+            Update(vec![(2, Blob(72_000))]),
+            Update(vec![(2, Blob(65_600)), (1, Text(1900))]),
+            Update(vec![(3, Touched(9))]),
+            Call(vec![(1, Text(70_000))]),
+            Call(vec![(1, Text(70_001))]),
+            Update(vec![(2, Paged(70_000))]),
+            Update(vec![(2, Written(4090, 12))]),
+            Update(vec![(2, Blob(66_000)), (1, Text(1500))]),
+            Update(vec![(2, Same), (3, Number(1))]),
+            Update(vec![(2, Blob(67_000)), (3, Blob(68_000)), (1, Text(900))]),
+            Update(vec![(2, Touched(1)), (3, Same), (1, Text(1950))]),
+            Update(vec![(2, Blob(150_000)), (3, Touched(60_000))]),
+            Update(vec![(2, Same), (1, Text(1960))]),
+            Update(vec![(2, Blob(150_000)), (0, Number(round))]),
+        ]);
+        steps.extend((0..5).map(|_| Call(vec![(2, Touched(100)), (1, Text(1200))])));
+        steps.push(Reopen);
+    }
+    steps
 }
 
 /// A short workload without large values, for tests that repeat it for each byte.
