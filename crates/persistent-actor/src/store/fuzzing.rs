@@ -35,7 +35,7 @@ pub fn read_state(storage: Box<dyn Storage>) -> Result<(View, bool), OpenError> 
     let read = || {
         let listing = disk.list()?;
         let has_identity = listing.names.contains(&FileName::Identity);
-        let head = match recovery::survey(listing)? {
+        let head = match recovery::survey(&listing)? {
             Survey::State(head) => head,
             other => return Ok(Err(other)),
         };
