@@ -25,6 +25,10 @@ class DamagedError(OpenError):
     """A file is not what was once written. Its bytes are left as they are."""
 
 
+class GroupJournalMissingError(OpenError):
+    """The last commits of the state lie in a group journal that is not there."""
+
+
 class NewerVersionError(OpenError):
     """The state was written by a newer version of this package."""
 

@@ -19,6 +19,7 @@ pub(crate) fn open_error(py: Python<'_>, cause: &OpenError) -> PyErr {
         OpenError::NotFound { .. } => "NotFoundError",
         OpenError::Unreadable { .. } => "UnreadableError",
         OpenError::Damaged { .. } => "DamagedError",
+        OpenError::GroupJournalMissing { .. } => "GroupJournalMissingError",
         OpenError::NewerVersion { .. } => "NewerVersionError",
         OpenError::NotPrivate { .. } => "NotPrivateError",
         OpenError::NotAState { .. } => "NotAStateError",

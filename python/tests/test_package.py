@@ -103,6 +103,7 @@ def test_the_exceptions_are_a_tree() -> None:
             "NotFoundError": {},
             "UnreadableError": {},
             "DamagedError": {},
+            "GroupJournalMissingError": {},
             "NewerVersionError": {},
             "NotPrivateError": {},
             "NotAStateError": {},
