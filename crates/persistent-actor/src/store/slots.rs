@@ -1,29 +1,26 @@
 //! Large values: a file each, of which only the chunks that changed are written
 //! (`docs/format.md`, section 4).
 
-use std::borrow::Cow;
-use std::cell::RefCell;
+mod placed;
+mod writing;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::content::{CHUNK_PAGES, Source, merge, runs};
+use self::writing::Difference;
+use super::content::{Source, merge};
 use super::disk::{Disk, DiskFile};
 use super::failure::Failure;
 use super::in_place::Pooled;
 use super::names::{FileId, FileName};
 use super::patches::{Patched, Plan, is_answered};
-use super::payload::{BlobRef, INLINE_LIMIT, Place, References, SlotRef};
-pub(crate) use super::slot_file::{CHUNK, CONTENT_OFFSET, Content, SlotReader};
-use super::slot_file::{chunk_hash, encode_header};
+use super::payload::{INLINE_LIMIT, Place};
+use super::slot_file::encode_header;
+pub(crate) use super::slot_file::{Content, SlotReader};
 use super::{InPlace, Record, View};
 use crate::bytes::{Bytes, BytesId, WeakBytes};
 use crate::call::CallId;
 use crate::page_tree::{PAGE, PageTree};
-use crate::paged_bytes::Paged;
 
-/// How much is hashed, and then written in one piece if it can be. Bytes. Short enough to be in the
-/// cache still, long enough for the cost of a write call: 10 MiB take 1.9 ms this way, and 2.5 ms
-/// in pieces of 64 KiB.
-const BATCH: usize = 4 * CHUNK;
 /// How many slots are kept open to be written again.
 const MAX_OPEN: usize = 64;
 
@@ -496,142 +493,7 @@ impl Slots {
     }
 }
 
-impl Slots {
-    /// What a commit with these patches refers to.
-    pub(crate) fn in_commit<'a>(&'a self, plan: &'a Plan) -> Placed<'a> {
-        Placed { slots: self, plan, is_snapshot: false, written: RefCell::default() }
-    }
-
-    /// What a snapshot with these patches refers to.
-    pub(crate) fn in_snapshot<'a>(&'a self, plan: &'a Plan) -> Placed<'a> {
-        Placed { slots: self, plan, is_snapshot: true, written: RefCell::default() }
-    }
-
-    fn reference(&self, slot: FileId) -> Option<SlotRef> {
-        let content = &self.slots.get(&slot)?.content;
-        Some(SlotRef { slot, len: content.len, checksum: content.checksum() })
-    }
-}
-
-/// Where the large values of a record lie.
-pub(crate) struct Placed<'a> {
-    slots: &'a Slots,
-    plan: &'a Plan,
-    is_snapshot: bool,
-    /// Whose patches the record has already.
-    written: RefCell<HashSet<BytesId>>,
-}
-
-impl Placed<'_> {
-    /// A reference to a version that consists of patches.
-    fn patched(&self, id: BytesId) -> Option<BlobRef<'_>> {
-        let nothing = Cow::Borrowed(&[][..]);
-        let Some(planned) = self.plan.get(&id) else {
-            let version = self.slots.patched.version(id)?;
-            let slot = self.slots.reference(version.base)?;
-            return Some(BlobRef { slot, paged: true, earlier: version.sets, patches: nothing });
-        };
-        let slot = self.slots.reference(planned.base)?;
-        let earlier = if self.is_snapshot { 0 } else { self.slots.patched.sets(planned.base) };
-        let patches = Cow::Borrowed(planned.patches.as_slice());
-        Some(match self.written.borrow_mut().insert(id) {
-            true => BlobRef { slot, paged: true, earlier, patches },
-            false => {
-                let earlier = earlier + u32::from(!patches.is_empty());
-                BlobRef { slot, paged: true, earlier, patches: nothing }
-            }
-        })
-    }
-}
-
-impl References for Placed<'_> {
-    fn blob(&self, blob: &Bytes, place: Place<'_>) -> Option<BlobRef<'_>> {
-        if let Some(slot) = self.slots.blobs.get(&blob.id()) {
-            let reference = BlobRef::from(self.slots.reference(*slot)?);
-            return Some(BlobRef { paged: Paged::of(blob).is_some(), ..reference });
-        }
-        match place {
-            Place::Attribute(_) => self.patched(blob.id()),
-            Place::Reply(_) => None,
-        }
-    }
-
-    fn inline(&self, place: Place<'_>) -> Option<SlotRef> {
-        let slots = self.slots;
-        let pending = slots.pending.iter().find(|(owner, _)| owner.is(place));
-        let settled = || match place {
-            Place::Attribute(name) => slots.attributes.get(name),
-            Place::Reply(call) => slots.replies.get(&call),
-        };
-        slots.reference(pending.map(|(_, slot)| *slot).or_else(|| settled().copied())?)
-    }
-}
-
-/// How a content differs from what is known of slots.
-struct Difference<'a> {
-    /// The pages that differ from those of the slot that it is like.
-    changed: &'a [bool],
-    /// The hashes of that slot's chunks.
-    known: Vec<u64>,
-    /// The pages in which the slot that is written differs from that one; all, if it is not known.
-    stale: Option<Vec<bool>>,
-}
-
-impl Difference<'_> {
-    fn is_changed(&self, page: usize) -> bool {
-        self.changed.get(page).copied().unwrap_or(true)
-    }
-
-    /// The hash of a chunk that has not changed.
-    fn known(&self, chunk: usize) -> Option<u64> {
-        let mut pages = chunk * CHUNK_PAGES..(chunk + 1) * CHUNK_PAGES;
-        let same = pages.all(|page| self.changed.get(page).is_none_or(|changed| !changed));
-        self.known.get(chunk).copied().filter(|_| same)
-    }
-
-    fn is_to_be_written(&self, page: usize) -> bool {
-        let stale = self.stale.as_ref().and_then(|stale| stale.get(page).copied());
-        self.is_changed(page) || stale != Some(false)
-    }
-}
-
 impl Slot {
-    /// Makes `content` the slot's content.
-    fn write(
-        &mut self,
-        disk: &Disk,
-        content: Source<'_>,
-        difference: &Difference<'_>,
-    ) -> Result<(), Failure> {
-        let Some(file) = &self.file else { unreachable!("free slots are our own") };
-        let len = content.len();
-        self.content = Content { len: len as u64, hashes: Vec::new() };
-        let mut scratch = Vec::new();
-        for start in (0..len).step_by(BATCH) {
-            let end = len.min(start + BATCH);
-            let pages = start / PAGE..end.div_ceil(PAGE);
-            let runs = runs(pages, |page| difference.is_to_be_written(page));
-            let chunks = start / CHUNK..end.div_ceil(CHUNK);
-            let known: Vec<_> = chunks.clone().map(|chunk| difference.known(chunk)).collect();
-            if runs.is_empty() && !known.contains(&None) {
-                self.content.hashes.extend(known.into_iter().flatten());
-                continue;
-            }
-            let batch = content.slice(start..end, &mut scratch);
-            for ((index, bytes), known) in chunks.zip(batch.chunks(CHUNK)).zip(known) {
-                self.content.hashes.push(known.unwrap_or_else(|| chunk_hash(bytes, index)));
-            }
-            for run in runs {
-                let (from, to) = (run.start * PAGE, end.min(run.end * PAGE));
-                let offset = CONTENT_OFFSET + from as u64;
-                file.write_at(&batch[from - start..to - start], offset)?;
-                disk.start_writing(file, offset, (to - from) as u64)?;
-            }
-        }
-        self.written = self.written.max(self.content.len);
-        Ok(())
-    }
-
     fn adopted(content: &Content, holder: Holder) -> Self {
         let (content, pooled) = (content.clone(), Pooled::default());
         Self { file: None, written: content.len, content, holder, behind: None, pooled }
