@@ -7,10 +7,15 @@ use crate::store::disk::Disk;
 use crate::store::failure::Failure;
 use crate::store::slot_file::{CHUNK, CONTENT_OFFSET, Content, chunk_hash};
 
-/// How much is hashed, and then written in one piece if it can be. Bytes. Short enough to be in the
-/// cache still, long enough for the cost of a write call: 10 MiB take 1.9 ms this way, and 2.5 ms
-/// in pieces of 64 KiB.
-const BATCH: usize = 4 * CHUNK;
+/// How much of a content in one piece is written at once, if it can be, and then hashed while the
+/// disk works. Bytes. The pages of a file stay together in the system's cache as they were first
+/// written, and what lies together is written to the disk for less: 10 MiB take 1.4 ms until they
+/// are synced, 1.9 to 2.4 ms in pieces of 256 KiB, 3 to 4 ms in pieces of 64 KiB.
+const BATCH: usize = 32 * CHUNK;
+/// The same for a content in pages, of which mostly a few have changed: all of a batch is put
+/// together first. Bytes.
+const PAGED_BATCH: usize = 4 * CHUNK;
+
 /// How a content differs from what is known of slots.
 pub(super) struct Difference<'a> {
     /// The pages that differ from those of the slot that it is like.
@@ -51,8 +56,12 @@ impl Slot {
         let len = content.len();
         self.content = Content { len: len as u64, hashes: Vec::new() };
         let mut scratch = Vec::new();
-        for start in (0..len).step_by(BATCH) {
-            let end = len.min(start + BATCH);
+        let at_once = match content {
+            Source::Flat(_) => BATCH,
+            Source::Paged(_) => PAGED_BATCH,
+        };
+        for start in (0..len).step_by(at_once) {
+            let end = len.min(start + at_once);
             let pages = start / PAGE..end.div_ceil(PAGE);
             let runs = runs(pages, |page| difference.is_to_be_written(page));
             let chunks = start / CHUNK..end.div_ceil(CHUNK);
@@ -62,14 +71,14 @@ impl Slot {
                 continue;
             }
             let batch = content.slice(start..end, &mut scratch);
-            for ((index, bytes), known) in chunks.zip(batch.chunks(CHUNK)).zip(known) {
-                self.content.hashes.push(known.unwrap_or_else(|| chunk_hash(bytes, index)));
-            }
             for run in runs {
                 let (from, to) = (run.start * PAGE, end.min(run.end * PAGE));
                 let offset = CONTENT_OFFSET + from as u64;
                 file.write_at(&batch[from - start..to - start], offset)?;
                 disk.start_writing(file, offset, (to - from) as u64)?;
+            }
+            for ((index, bytes), known) in chunks.zip(batch.chunks(CHUNK)).zip(known) {
+                self.content.hashes.push(known.unwrap_or_else(|| chunk_hash(bytes, index)));
             }
         }
         self.written = self.written.max(self.content.len);
