@@ -5,7 +5,7 @@ use persistent_actor::Durability;
 use persistent_actor_runtime::Error;
 
 use super::bare::{Bare, BareTokio, Duty, Ring};
-use super::what::{Found, Row, Target, What};
+use super::what::{Found, Limit, Row, Target, What};
 use super::{Context, Effort, FloorsError, crew, system};
 use crate::actors::SmallActorHandle;
 use crate::crowd::{self, Called};
@@ -17,6 +17,8 @@ const SINGLE: What = What::per_s(
     "many_bare_syncs",
     "256 bare processes asked at once, each syncs a prewritten file of its own before it answers",
 );
+const TRIPS: What =
+    What::per_s("many_bare_trips", "256 bare processes asked at once, which only answer");
 const P50: What = What::us("many_power_p50", "the median call of 256 actors at once, `power`");
 const P99: What = What::us("many_power_p99", "the 99 % call of 256 actors at once, `power`");
 
@@ -44,6 +46,8 @@ pub(super) const ROWS: &[Row] = &[
     },
 ];
 
+pub(super) const LIMITS: &[Limit] = &[Limit { row: "many-syncs", best: &TRIPS }];
+
 /// How many actors.
 const ACTORS: usize = 256;
 
@@ -54,11 +58,12 @@ pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> 
     };
     let none = Actors::start(context, Durability::None)?;
     let power = Actors::start(context, Durability::Power)?;
-    let mut bare = bare(context)?;
-    let mut samples: [Vec<Called>; 3] = Default::default();
+    let (mut syncing, mut answering) = (bare(context, true)?, bare(context, false)?);
+    let mut samples: [Vec<Called>; 4] = Default::default();
     for round in 0..=rounds {
-        let syncs = bare_calls(context, &mut bare, calls)?;
-        let called = [none.call(context, calls)?, power.call(context, calls)?, syncs];
+        let syncs = bare_calls(context, &mut syncing, calls)?;
+        let trips = bare_calls(context, &mut answering, calls)?;
+        let called = [none.call(context, calls)?, power.call(context, calls)?, syncs, trips];
         if round > 0 {
             samples.iter_mut().zip(called).for_each(|(samples, called)| samples.push(called));
         }
@@ -72,6 +77,7 @@ pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> 
         (NONE, of(0, |called| called.per_s)),
         (POWER, of(1, |called| called.per_s)),
         (SINGLE, of(2, |called| called.per_s)),
+        (TRIPS, of(3, |called| called.per_s)),
         (P50, of(1, |called| called.us.median)),
         (P99, of(1, |called| called.us.p99)),
     ];
@@ -105,9 +111,13 @@ impl Actors {
     }
 }
 
-fn bare(context: &Context<'_>) -> Result<Vec<BareTokio>, FloorsError> {
+/// Processes that answer, each after a sync of a file of its own or at once.
+fn bare(context: &Context<'_>, syncs: bool) -> Result<Vec<BareTokio>, FloorsError> {
     let _inside = context.runtime.enter();
     let start = |number: usize| {
+        if !syncs {
+            return Bare::start(Duty::Nothing)?.with_tokio();
+        }
         let file = context.dir.join(format!("ring-{number}"));
         Ring::create(&file)?;
         Bare::start(Duty::Sync(&file))?.with_tokio()

@@ -40,7 +40,7 @@ use crate::state_dir::{StateDir, StateDirError};
 use crate::warnings::{self, Warning};
 
 use report::Report;
-use what::{Found, Row};
+use what::{Found, Limit, Row};
 
 pub use bare::bare_process;
 
@@ -121,6 +121,9 @@ const GROUPS: [Group; 8] = [
     Group { name: "many writers", rows: journal::ROWS, measure: journal::measure },
     Group { name: "many calls", rows: million::ROWS, measure: million::measure },
 ];
+
+/// What no program can do better, for the rows whose targets it may put out of reach.
+const LIMITS: [&[Limit]; 1] = [many::LIMITS];
 
 /// Where and how a group measures.
 struct Context<'a> {
@@ -256,8 +259,9 @@ fn measure(args: &FloorsArgs, dir: &Path) -> Result<Report, FloorsError> {
     notes.end();
     let machine = watch.end();
     let rows = GROUPS.iter().flat_map(|group| group.rows).filter(is_wanted).copied().collect();
+    let limits = LIMITS.concat();
     let warnings = warnings::of_machine(&machine);
-    Ok(Report { effort, rows, runs, machine, warnings })
+    Ok(Report { effort, rows, limits, runs, machine, warnings })
 }
 
 #[cfg(test)]
@@ -272,6 +276,12 @@ mod tests {
         assert_eq!(keys.len(), rows.len());
         let works: HashSet<&str> = rows.iter().map(|row| row.work).collect();
         assert_eq!(works.len(), rows.len());
+    }
+
+    #[test]
+    fn every_limit_belongs_to_a_row() {
+        let is_row = |key| GROUPS.iter().flat_map(|group| group.rows).any(|row| row.key == key);
+        assert!(LIMITS.concat().iter().all(|limit| is_row(limit.row)));
     }
 
     #[test]

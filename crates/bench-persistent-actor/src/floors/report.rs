@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::Effort;
-use super::what::{Found, Row, Target, What, find};
+use super::what::{Found, Limit, Row, Target, What, find};
 use crate::machine_load::MachineLoad;
 use crate::measurement::median;
 use crate::statistics::Summary;
@@ -19,6 +19,7 @@ const NOISY: f64 = 0.3;
 pub(super) struct Report {
     pub(super) effort: Effort,
     pub(super) rows: Vec<Row>,
+    pub(super) limits: Vec<Limit>,
     /// What each run found.
     pub(super) runs: Vec<Vec<Found>>,
     pub(super) machine: MachineLoad,
@@ -39,6 +40,15 @@ pub(super) struct Line {
     is_met: bool,
     /// By how much the median ratio misses its target, as a part of it; below 0 if it is met.
     missed_by: f64,
+    /// What cannot be done better, if that was measured.
+    best: Option<Best>,
+}
+
+/// What cannot be done better, in the place of a row's product.
+#[derive(Clone, Debug, Serialize)]
+struct Best {
+    value: Value,
+    ratio: f64,
 }
 
 /// A thing with its median over all runs.
@@ -64,6 +74,7 @@ impl Report {
     fn line(&self, row: &Row) -> Option<Line> {
         let ratios: Vec<f64> = self.runs.iter().filter_map(|found| row.ratio(found)).collect();
         let ratio = Summary::of(&ratios)?;
+        let limit = self.limits.iter().find(|limit| limit.row == row.key);
         Some(Line {
             key: row.key,
             work: row.work,
@@ -74,7 +85,14 @@ impl Report {
             target: row.target,
             is_met: row.target.is_met(ratio.median),
             missed_by: row.target.missed_by(ratio.median),
+            best: limit.and_then(|limit| self.best(row, limit)),
         })
+    }
+
+    fn best(&self, row: &Row, limit: &Limit) -> Option<Best> {
+        let best = Row { product: limit.best, ..*row };
+        let ratios = self.runs.iter().filter_map(|found| best.ratio(found)).collect();
+        Some(Best { value: self.value(limit.best)?, ratio: median(ratios)? })
     }
 
     fn lines(&self) -> Vec<Line> {
@@ -144,9 +162,15 @@ impl Report {
         cells.extend(lines.iter().map(Line::cells));
         let mut text = aligned(&cells);
         let met = lines.iter().filter(|line| line.is_met).count();
+        let unreachable = lines.iter().filter(|line| line.is_out_of_reach()).count();
+        let unreachable = match unreachable {
+            0 => String::new(),
+            count => format!(", {count} out of reach of bare programs, too"),
+        };
         let _ = writeln!(
             text,
-            "\n{met} of {} targets met; medians of {} runs, the range of the runs beside them.",
+            "\n{met} of {} targets met{unreachable}; medians of {} runs, the range of the runs beside \
+             them.",
             lines.len(),
             self.runs.len()
         );
@@ -186,12 +210,21 @@ impl Line {
         ]
     }
 
+    /// Whether not even what cannot be done better meets the target.
+    fn is_out_of_reach(&self) -> bool {
+        let is_met = |best: &Best| self.target.is_met(best.ratio);
+        !self.is_met && self.best.as_ref().is_some_and(|best| !is_met(best))
+    }
+
     fn verdict(&self) -> String {
         let runs = self.ratios.iter().filter(|ratio| self.target.is_met(**ratio)).count();
         let mut text = match self.is_met {
             true => "met".to_owned(),
             false => format!("MISSED by {:.0} %", 100.0 * self.missed_by),
         };
+        if let Some(best) = self.best.as_ref().filter(|_| self.is_out_of_reach()) {
+            let _ = write!(text, ", out of reach: at best {:.2}", best.ratio);
+        }
         if runs > 0 && runs < self.ratios.len() {
             let _ = write!(text, " (met in {runs} of {} runs)", self.ratios.len());
         }
@@ -203,10 +236,15 @@ impl Line {
 
     fn division(&self) -> String {
         let floors: Vec<&str> = self.floors.iter().map(|floor| floor.what.text).collect();
-        match floors.is_empty() {
+        let mut text = match floors.is_empty() {
             true => self.product.what.text.to_owned(),
             false => format!("{} / {}", self.product.what.text, floors.join(" + ")),
+        };
+        if let Some(Best { value, .. }) = &self.best {
+            let (what, best) = (value.what, value.what.show(value.median));
+            let _ = write!(text, "; at best {best}: {}", what.text);
         }
+        text
     }
 }
 
@@ -249,7 +287,14 @@ mod tests {
     const TRIP: What = What::us("trip", "a round trip");
     const MEMORY: What = What::mib("memory", "the memory of an actor");
 
+    const LEAST: What = What::us("least", "a wish");
+
     fn report(calls: &[f64]) -> Report {
+        report_beside(calls, 11.0)
+    }
+
+    /// The same with what the small call cannot be faster than.
+    fn report_beside(calls: &[f64], least: f64) -> Report {
         let row = Row {
             key: "small",
             work: "small call",
@@ -268,12 +313,14 @@ mod tests {
             vec![
                 Found { what: CALL, value: call },
                 Found { what: TRIP, value: 10.0 },
+                Found { what: LEAST, value: least },
                 Found { what: MEMORY, value: 0.5 },
             ]
         };
         Report {
             effort: Effort::Quick,
             rows: vec![row, memory],
+            limits: vec![Limit { row: "small", best: &LEAST }],
             runs: calls.iter().map(run).collect(),
             machine: MachineLoad {
                 wall_s: 1.0,
@@ -298,8 +345,23 @@ mod tests {
         let missed = report(&[26.0, 25.9, 26.1]).text();
         assert!(missed.contains("MISSED by 100 %"), "{missed}");
         assert!(missed.contains("1 of 2 targets met"), "{missed}");
-        assert!(missed.contains("- small call (small): a call / a round trip\n"), "{missed}");
+        assert!(
+            missed.contains("- small call (small): a call / a round trip; at best"),
+            "{missed}"
+        );
         assert!(missed.contains("≤ 1 MiB"), "{missed}");
+    }
+
+    #[test]
+    fn a_target_that_no_program_could_meet_is_told_to_be_out_of_reach() {
+        let text = report_beside(&[26.0, 25.9, 26.1], 20.0).text();
+        assert!(text.contains("MISSED by 100 %, out of reach: at best 2.00"), "{text}");
+        assert!(text.contains("1 of 2 targets met, 1 out of reach"), "{text}");
+        assert!(text.contains("a call / a round trip; at best 20.0 µs: a wish\n"), "{text}");
+        let within = report_beside(&[26.0, 25.9, 26.1], 12.0).text();
+        assert!(!within.contains("out of reach"), "{within}");
+        let met = report_beside(&[12.0, 12.0, 12.0], 20.0).text();
+        assert!(!met.contains("out of reach"), "what was met was not: {met}");
     }
 
     #[test]
@@ -318,7 +380,8 @@ mod tests {
         assert_eq!(json["rows"][0]["ratio"]["median"], 1.3);
         assert_eq!(json["rows"][0]["is_met"], true);
         assert_eq!(json["rows"][0]["target"]["at_most"], 1.3);
-        assert_eq!(json["measured"].as_array().unwrap().len(), 3);
+        assert_eq!(json["measured"].as_array().unwrap().len(), 4);
+        assert_eq!(json["rows"][0]["best"]["ratio"], 1.1);
         let csv = String::from_utf8(report.csv().unwrap()).unwrap();
         assert_eq!(csv.lines().count(), 1 + 2 * 3);
         assert!(csv.contains("small,small call,1,12.000,10.000,us,1.2000,≤ 1.3,True\n"), "{csv}");

@@ -123,6 +123,16 @@ impl Row {
     }
 }
 
+/// Something that a row's product cannot do better than, although it is not what the row divides by.
+///
+/// If not even this meets the row's target, no program can here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    /// The row's key.
+    pub(super) row: &'static str,
+    pub(super) best: &'static What,
+}
+
 /// The value of something.
 pub(super) fn find(found: &[Found], what: &What) -> Option<f64> {
     found.iter().find(|one| one.what == *what).map(|one| one.value)
