@@ -150,6 +150,27 @@ fn run_chaos(seed: u64, args: &RunArgs) -> Result<u8, AppError> {
     Ok(if found.exact { 0 } else { FAILED })
 }
 
+/// Runs chains beside each other, as a part of a chaos run.
+fn run_chains(
+    chains: usize,
+    scenario: &Scenario,
+    state_dir: &StateDir,
+    notes: &Notes,
+    outputs: Outputs,
+) -> Result<u8, AppError> {
+    let found = until_stopped(state_dir.is_kept(), async {
+        let found = chaos::chains::run(scenario, chains, state_dir, notes);
+        found.await.map_err(AppError::from)
+    });
+    notes.end();
+    let found = found?;
+    if let Some(file) = outputs.json {
+        let path = file.path().to_owned();
+        json::write(file, &found).map_err(|source| AppError::Write { path, source })?;
+    }
+    Ok(if found.verified { 0 } else { FAILED })
+}
+
 /// Runs the benchmark, once or several times.
 fn run(args: &RunArgs) -> Result<u8, AppError> {
     if args.end_with_parent {
@@ -167,6 +188,9 @@ fn run(args: &RunArgs) -> Result<u8, AppError> {
         && let Err(error) = processor::stay_on_one()
     {
         notes.note(&format!("warning: cannot stay on one processor: {error}"));
+    }
+    if let Some(chains) = args.chains {
+        return run_chains(chains, &scenario, &state_dir, &notes, outputs);
     }
     let watch = LoadWatch::begin();
     let mut runs = Vec::new();

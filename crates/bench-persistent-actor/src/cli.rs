@@ -291,6 +291,10 @@ pub struct RunArgs {
     #[arg(long, hide = true, conflicts_with_all = ["failure", "kill_busy"], value_parser = rounds)]
     pub kill_after_commit: Option<u64>,
 
+    /// Run so many chains at once, and say only whether the states are right.
+    #[arg(long, hide = true, requires = "safe_state", conflicts_with_all = ["failure", "large"])]
+    pub chains: Option<usize>,
+
     /// End when the process that started this one ends, however it ends.
     #[arg(long, hide = true)]
     pub end_with_parent: bool,

@@ -80,7 +80,11 @@ pub async fn run(
     measured
 }
 
-fn open_node(
+/// Opens the node that a run with this scenario needs.
+///
+/// # Errors
+/// [`RunError::Engine`]
+pub(crate) fn open_node(
     scenario: &Scenario,
     state_dir: &StateDir,
     recorder: &Recorder,
@@ -187,11 +191,11 @@ pub(crate) struct Rounds<N> {
 pub(crate) type KillTasks<N> = Vec<JoinHandle<Result<KillSeen<N>, RunError>>>;
 
 impl<N: Number> Rounds<N> {
-    fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { duration: Duration::ZERO, calls: Vec::new(), seen: Vec::new(), kills: Vec::new() }
     }
 
-    async fn run<M>(
+    pub(crate) async fn run<M>(
         scenario: &Scenario,
         members: &[M],
         start: &Start<N>,
@@ -292,9 +296,9 @@ pub(crate) async fn wait(delay: Duration) {
 
 /// The comparison with the right answer.
 pub(crate) struct Verdict {
-    final_states: Vec<String>,
-    diverged: usize,
-    updates: Tally,
+    pub(crate) final_states: Vec<String>,
+    pub(crate) diverged: usize,
+    pub(crate) updates: Tally,
 }
 
 impl Verdict {

@@ -6,12 +6,14 @@
 //!   start; and while workers are stopped with SIGSTOP, superseded, and woken with SIGCONT when
 //!   their successor has served: they must find that they are fenced;
 //! - [`program`]: the whole benchmark, started as a child, is killed with SIGKILL at random
-//!   instants and resumed, until it ends by itself.
+//!   instants and resumed, until it ends by itself: with small states, with large ones, and with
+//!   many [`chains`] whose actors share syncs.
 //!
 //! At the end every state is compared with the right one, and every reply has been, on the way.
 //! The seed decides who is hit, when and how; what exactly is hit depends on the machine's
 //! timing, too.
 
+pub mod chains;
 pub mod faults;
 pub mod program;
 pub mod report;

@@ -31,13 +31,9 @@ const THIS_EXECUTABLE: &str = "/proc/self/exe";
 /// How often one run is killed at most before it may come to its end.
 const MAX_KILLS_OF_ONE_RUN: u64 = 10;
 
-/// A run that is killed this late at the latest; the time includes its start.
-const LIFE_OF_SMALL: Duration = Duration::from_millis(120);
-const LIFE_OF_LARGE: Duration = Duration::from_millis(400);
-
-/// How many calls a run makes, about, so that it outlasts several kills.
-const CALLS_OF_SMALL: u64 = 4000;
-const CALLS_OF_LARGE: u64 = 120;
+/// How many chains work at once, and how many actors each has.
+const CHAINS: usize = 16;
+const ACTORS_OF_CHAIN: usize = 3;
 
 /// How many actors with large states a run has at most.
 const LARGE_ACTORS: usize = 4;
@@ -49,10 +45,62 @@ const LIVENESS: Duration = Duration::from_secs(300);
 /// the other scenes, too.
 const POLL: Duration = Duration::from_millis(2);
 
+/// What a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A chain of actors with small states.
+    Small,
+    /// A chain of actors with large states.
+    Large,
+    /// Many chains at once, whose actors share syncs.
+    Chains,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Small, Self::Large, Self::Chains];
+
+    /// A run that is killed is killed this late at the latest; the time includes its start.
+    fn life(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Small => 120,
+            Self::Large | Self::Chains => 400,
+        })
+    }
+
+    /// How many calls a chain makes, about, so that a run outlasts several kills.
+    fn calls(self) -> u64 {
+        match self {
+            Self::Small => 4000,
+            Self::Large => 120,
+            Self::Chains => 1200,
+        }
+    }
+
+    fn actors(self, plan: &ChaosPlan) -> usize {
+        match self {
+            Self::Small => plan.num_actors,
+            Self::Large => plan.num_actors.min(LARGE_ACTORS),
+            Self::Chains => ACTORS_OF_CHAIN,
+        }
+    }
+
+    fn chains(self) -> usize {
+        if self == Self::Chains { CHAINS } else { 1 }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small states",
+            Self::Large => "large states",
+            Self::Chains => "many chains",
+        }
+    }
+}
+
 /// One benchmark that is to end with the right state.
 struct Program {
     dir: PathBuf,
-    large: bool,
+    kind: Kind,
     num_actors: usize,
     num_rounds: u64,
 }
@@ -79,23 +127,22 @@ pub async fn run(
     report: &mut Report,
 ) -> Result<(), ChaosError> {
     let mut random = plan.random(u64::MAX);
-    let each = plan.restarts.div_ceil(2).min(MAX_KILLS_OF_ONE_RUN);
-    let mut number = 0;
-    while report.program_kills < plan.restarts {
-        let large = number % 2 == 1;
-        let num_actors = if large { plan.num_actors.min(LARGE_ACTORS) } else { plan.num_actors };
-        let calls = if large { CALLS_OF_LARGE } else { CALLS_OF_SMALL };
+    let each = plan.restarts.div_ceil(Kind::ALL.len() as u64).min(MAX_KILLS_OF_ONE_RUN);
+    let mut kinds = Kind::ALL.into_iter().cycle().enumerate();
+    while report.program_kills < plan.restarts
+        && let Some((number, kind)) = kinds.next()
+    {
+        let num_actors = kind.actors(plan);
         let program = Program {
             dir: dir.join(format!("program-{number}")),
-            large,
+            kind,
             num_actors,
-            num_rounds: (calls / (num_actors as u64 - 1)).max(2),
+            num_rounds: (kind.calls() / (num_actors as u64 - 1)).max(2),
         };
         let kills = each.min(plan.restarts - report.program_kills);
         if !program.run(plan, kills, &mut random, notes, report).await? {
             return Ok(());
         }
-        number += 1;
     }
     Ok(())
 }
@@ -111,10 +158,9 @@ impl Program {
         report: &mut Report,
     ) -> Result<bool, ChaosError> {
         make_dir(&self.dir)?;
-        let life = if self.large { LIFE_OF_LARGE } else { LIFE_OF_SMALL };
         for _ in 0..kills {
             let mut child = self.start(plan)?;
-            wait(life.mul_f64(random.random())).await;
+            wait(self.kind.life().mul_f64(random.random())).await;
             let killed = child.0.kill().and_then(|()| child.0.wait());
             let status = killed.map_err(|source| self.error("wait for a program in", source))?;
             // It may have come to its end before.
@@ -153,8 +199,13 @@ impl Program {
             .arg(self.result())
             .arg("--state-dir")
             .arg(&state_dir);
-        if self.large {
-            command.arg("--large");
+        match self.kind {
+            Kind::Small => {}
+            Kind::Large => drop(command.arg("--large")),
+            // Each chain is on its own; together they need all processors.
+            Kind::Chains => {
+                command.arg("--all-processors").arg(format!("--chains={CHAINS}"));
+            }
         }
         if !plan.switches.dedup {
             command.arg("--without-dedup");
@@ -194,7 +245,8 @@ impl Program {
         }
         let diverged = self.diverged(&result);
         report.diverged += diverged;
-        report.calls += chain::num_calls(self.num_actors, self.num_rounds);
+        let calls = chain::num_calls(self.num_actors, self.num_rounds);
+        report.calls += calls * self.kind.chains() as u64;
         report.programs_completed += 1;
         fs::remove_dir_all(&self.dir).map_err(|source| self.error("remove", source))?;
         Ok(diverged == 0)
@@ -203,13 +255,16 @@ impl Program {
     /// How many of the final states that the program printed are not the right ones.
     fn diverged(&self, result: &Value) -> u64 {
         let (actors, rounds) = (self.num_actors, self.num_rounds);
-        let right: Vec<String> = match self.large {
-            true => chain::final_states::<u8>(actors, rounds).iter().map(u8::to_string).collect(),
-            false => chain::final_states::<Integer>(actors, rounds)
+        let of_chain: Vec<String> = match self.kind {
+            Kind::Large => {
+                chain::final_states::<u8>(actors, rounds).iter().map(u8::to_string).collect()
+            }
+            Kind::Small | Kind::Chains => chain::final_states::<Integer>(actors, rounds)
                 .iter()
                 .map(Integer::to_string)
                 .collect(),
         };
+        let right = vec![of_chain; self.kind.chains()].concat();
         let found = result["final_states"].as_array().map_or(&[][..], Vec::as_slice);
         let same = |(right, found): &(&String, &Value)| found.as_str() == Some(right.as_str());
         let same = right.iter().zip(found).filter(same).count();
@@ -221,8 +276,8 @@ impl Program {
     }
 
     fn name(&self) -> String {
-        let size = if self.large { "large" } else { "small" };
-        format!("{}, {size} states", self.dir.file_name().unwrap_or_default().display())
+        let dir = self.dir.file_name().unwrap_or_default();
+        format!("{}, {}", dir.display(), self.kind.name())
     }
 
     fn error(&self, operation: &'static str, source: std::io::Error) -> ChaosError {
