@@ -1,32 +1,19 @@
 //! What was typed: the command line as clap parses it. What it means is [`crate::scenario`].
 
+mod commands;
+mod numbers;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use persistent_actor::Durability;
 use serde::Serialize;
 
-/// The longest delay of a call: one day, in milliseconds.
-pub const MAX_DELAY_MS: u64 = 24 * 60 * 60 * 1000;
-
-/// The most actors of one run; each is a process of its own.
-pub const MAX_ACTORS: u64 = 10_000;
-
-/// The most calls that one actor has before it at once: the engine sends 1024 without waiting, and
-/// kills read the state, too.
-pub const MAX_IN_FLIGHT: u64 = 1000;
-
-/// The most rounds of one run.
-pub const MAX_ROUNDS: u64 = 1_000_000;
-
-/// The most runs of one workload.
-pub const MAX_REPEAT: u64 = 10_000;
-
-/// The most calls of a long run, and the least: one for each row.
-const LONG_RUN_CALLS: (u64, u64) = (10, 10_000_000_000);
-
-/// The most faults of one kind in a chaos run.
-pub const MAX_FAULTS: u64 = 10_000_000;
+pub use commands::{
+    EnginesArgs, Figure, FloorsArgs, LongRunArgs, PlotArgs, ScalingArgs, TableArgs,
+};
+pub use numbers::{MAX_ACTORS, MAX_DELAY_MS, MAX_FAULTS, MAX_IN_FLIGHT, MAX_REPEAT, MAX_ROUNDS};
+use numbers::{actors, faults, in_flight, kills, milliseconds, repeat, rounds, seed};
 
 /// What a chaos run decides for itself.
 const NOT_WITH_CHAOS: [&str; 19] = [
@@ -364,181 +351,6 @@ impl Workload {
             Self::Parallel => "parallel",
         }
     }
-}
-
-/// The flags of `plot`.
-#[derive(Debug, Args)]
-pub struct PlotArgs {
-    /// CSV files with at least the columns system, large, delay_ms, duration, failure, or of
-    /// scaling.
-    #[arg(required = true, value_name = "CSV")]
-    pub csv: Vec<PathBuf>,
-
-    /// Where to put the plots [default: beside each CSV file].
-    #[arg(long, value_name = "DIR")]
-    pub output_dir: Option<PathBuf>,
-
-    /// A line under each title, such as the machine [default: none].
-    #[arg(long, value_name = "TEXT")]
-    pub subtitle: Option<String>,
-}
-
-/// The flags of `table`.
-#[derive(Debug, Args)]
-pub struct TableArgs {
-    /// A CSV file with at least the columns system, large, delay_ms, duration, failure.
-    #[arg(value_name = "CSV")]
-    pub csv: PathBuf,
-}
-
-/// The flags of `engines`.
-#[derive(Debug, Args)]
-pub struct EnginesArgs {
-    /// A CSV file that this program has written.
-    #[arg(value_name = "CSV")]
-    pub csv: PathBuf,
-}
-
-/// The flags of `floors`.
-#[derive(Debug, Args)]
-pub struct FloorsArgs {
-    /// How often the whole table is measured.
-    #[arg(
-        long,
-        visible_alias = "repeats",
-        value_name = "RUNS",
-        default_value = "3",
-        allow_negative_numbers = true,
-        value_parser = repeat
-    )]
-    pub repeat: u64,
-
-    /// Measure only rows whose name contains this; may be given several times [default: all].
-    #[arg(long, value_name = "ROW")]
-    pub only: Vec<String>,
-
-    /// Measure little: half a minute for one run instead of one and a half; nothing of 1 GiB, no
-    /// 1000 actors [default: false].
-    #[arg(long, conflicts_with = "full")]
-    pub quick: bool,
-
-    /// Make the long run as long as it is called: 1000000 calls instead of 100000 [default:
-    /// false].
-    #[arg(long)]
-    pub full: bool,
-
-    /// Write all figures to this JSON file [default: none].
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-
-    /// Write a line for each row and run to this CSV file [default: none].
-    #[arg(long, value_name = "FILE")]
-    pub csv: Option<PathBuf>,
-
-    /// A directory on the disk to be measured [default: the temporary directory].
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-
-    /// No progress on standard error [default: false].
-    #[arg(long)]
-    pub quiet: bool,
-}
-
-/// What `scaling` measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Figure {
-    /// The cost of a commit against the size of the state, 1 KiB to 1 GiB.
-    Size,
-    /// Throughput and latency against the number of actors, 1 to 1000.
-    Actors,
-}
-
-/// The flags of `scaling`.
-#[derive(Debug, Args)]
-pub struct ScalingArgs {
-    /// Measure one of the two alone [default: both].
-    #[arg(long, value_enum)]
-    pub only: Option<Figure>,
-
-    /// Where to put the files: scaling-size.csv, scaling-actors.csv, and the plots.
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub output_dir: PathBuf,
-
-    /// States of at most 16 MiB, at most 64 actors [default: false].
-    #[arg(long)]
-    pub quick: bool,
-
-    /// A line under each title, such as the machine [default: none].
-    #[arg(long, value_name = "TEXT")]
-    pub subtitle: Option<String>,
-
-    /// A directory on the disk to be measured [default: the temporary directory].
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-}
-
-/// The flags of `long-run`.
-#[derive(Debug, Args)]
-pub struct LongRunArgs {
-    /// Number of calls.
-    #[arg(
-        long,
-        default_value = "1000000",
-        allow_negative_numbers = true,
-        value_parser = calls
-    )]
-    pub calls: u64,
-
-    /// What the safe state survives.
-    #[arg(long, value_enum, default_value_t = Level::Process)]
-    pub durability: Level,
-
-    /// A directory on the disk to be measured [default: the temporary directory].
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-}
-
-fn calls(text: &str) -> Result<u64, String> {
-    whole(text, "calls", LONG_RUN_CALLS.0, LONG_RUN_CALLS.1)
-}
-
-fn repeat(text: &str) -> Result<u64, String> {
-    whole(text, "runs", 1, MAX_REPEAT)
-}
-
-fn milliseconds(text: &str) -> Result<u64, String> {
-    whole(text, "milliseconds", 0, MAX_DELAY_MS)
-}
-
-fn actors(text: &str) -> Result<u64, String> {
-    whole(text, "actors", 1, MAX_ACTORS)
-}
-
-fn kills(text: &str) -> Result<u64, String> {
-    whole(text, "actors", 0, MAX_ACTORS)
-}
-
-fn rounds(text: &str) -> Result<u64, String> {
-    whole(text, "rounds", 0, MAX_ROUNDS)
-}
-
-fn faults(text: &str) -> Result<u64, String> {
-    whole(text, "faults", 0, MAX_FAULTS)
-}
-
-fn in_flight(text: &str) -> Result<u64, String> {
-    whole(text, "calls", 1, MAX_IN_FLIGHT)
-}
-
-fn seed(text: &str) -> Result<u64, String> {
-    whole(text, "no unit", 0, u64::MAX).map_err(|error| error.replace(" of no unit", ""))
-}
-
-fn whole(text: &str, unit: &str, min: u64, max: u64) -> Result<u64, String> {
-    text.parse()
-        .ok()
-        .filter(|value| (min..=max).contains(value))
-        .ok_or_else(|| format!("expected a whole number of {unit} from {min} to {max}"))
 }
 
 #[cfg(test)]
