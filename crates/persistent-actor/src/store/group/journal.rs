@@ -1,11 +1,13 @@
 //! [`GroupJournal`]: gathers commits while the one before is being synced.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::batch::{self, Mark};
+use super::batch::Mark;
+use super::gate::{Gate, Passed};
 use super::keeper::Keeper;
+use super::members::Members;
+use super::queue::{Batch, Queue};
 use super::writer::Writer;
 use super::{DIRECTORY, Member, Written, resolve};
 use crate::call::SessionId;
@@ -15,12 +17,8 @@ use crate::state::Options;
 use crate::store::disk::Disk;
 use crate::store::failure::{Failure, ReadError};
 use crate::store::fence::Claim;
-use crate::store::frame::Framing;
-use crate::store::names::{FileId, FileName};
+use crate::store::names::FileName;
 use crate::store::storage::{self, DirRoot, StateRoot};
-
-/// How much memory for a batch is kept. Bytes.
-const KEPT_BYTES: usize = 1024 * 1024;
 
 /// One journal for the commits of many states in one directory, so that those that are made at the
 /// same time share one sync.
@@ -32,8 +30,9 @@ pub struct GroupJournal {
     pub(super) options: Options,
     run: u128,
     queue: Mutex<Queue>,
-    /// Those who wait for a batch with an even number, and with an odd one.
-    done: [Condvar; 2],
+    gate: Gate,
+    /// Apart from the queue: whoever commits need not wait for those who look at the members.
+    members: Mutex<Members>,
     writer: Mutex<Writer>,
     keeper: Mutex<Keeper>,
 }
@@ -42,43 +41,6 @@ pub struct GroupJournal {
 /// smaller ones are durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
-
-/// What is between those who commit and the one who writes.
-pub(super) struct Queue {
-    /// The payload of the batch that gathers, after room for a record header.
-    batch: Vec<u8>,
-    /// The memory of one that was written.
-    spent: Vec<u8>,
-    /// Up to where that makes the members' segments durable.
-    marks: Vec<(u64, Mark)>,
-    /// The number of the batch that gathers.
-    number: u64,
-    /// All batches up to this one are durable.
-    durable: u64,
-    /// Somebody who waits is writing.
-    led: bool,
-    next_member: u64,
-    pub(super) members: BTreeMap<u64, Incarnation>,
-    /// The first failure, after which nothing is done any more.
-    poison: Option<String>,
-}
-
-/// What is known of a member.
-pub(super) struct Incarnation {
-    /// The name of its state.
-    pub(super) state: String,
-    /// Up to where its newest segment is durable; `None` before its first commit.
-    pub(super) mark: Option<Mark>,
-    /// The last group journal with an entry of it.
-    pub(super) last_in: u32,
-}
-
-/// A batch that is to be written.
-pub(super) struct Batch {
-    pub(super) payload: Vec<u8>,
-    pub(super) marks: Vec<(u64, Mark)>,
-    number: u64,
-}
 
 impl GroupJournal {
     /// Opens the group journal of the states in the directory `root`, and makes what an earlier
@@ -164,7 +126,8 @@ impl GroupJournal {
             options,
             run,
             queue: Mutex::new(Queue::new()),
-            done: [Condvar::new(), Condvar::new()],
+            gate: Gate::default(),
+            members: Mutex::default(),
             writer: Mutex::new(writer),
             keeper: Mutex::new(keeper),
         })
@@ -178,18 +141,13 @@ impl GroupJournal {
 
     /// A new incarnation of the state `name` (of its directory).
     pub fn join(&self, name: impl Into<String>) -> Member {
-        let mut queue = self.queue();
-        let number = queue.next_member;
-        queue.next_member += 1;
-        let incarnation = Incarnation { state: name.into(), mark: None, last_in: 0 };
-        queue.members.insert(number, incarnation);
-        Member { run: self.run, number }
+        Member { run: self.run, number: self.members().join(name.into()) }
     }
 
     /// An incarnation's state does not need this journal any more: it was closed, or a newer
     /// incarnation has its own journal.
     pub fn leave(&self, member: Member) {
-        self.queue().members.remove(&member.number);
+        self.members().leave(member.number);
     }
 
     /// Takes over what a commit of `member` has written. It is durable when that is said of the
@@ -200,12 +158,7 @@ impl GroupJournal {
     pub fn submit(&self, member: Member, written: &Written) -> Result<Ticket, StoreError> {
         let mut queue = self.queue();
         queue.check()?;
-        let Written { epoch, number, offset, bytes } = written;
-        batch::put_entry(&mut queue.batch, member.number, written);
-        let segment = FileId { epoch: *epoch, number: *number };
-        let mark = Mark { segment, end: offset + bytes.len() as u64 };
-        queue.marks.push((member.number, mark));
-        Ok(Ticket(queue.number))
+        Ok(Ticket(queue.push(member.number, written)))
     }
 
     /// The ticket of what would be submitted now, for something that leaves no entry but must not
@@ -213,7 +166,7 @@ impl GroupJournal {
     pub fn ticket(&self) -> Ticket {
         let queue = self.queue();
         // Nothing may be waiting; then the last batch is meant.
-        Ticket(if queue.marks.is_empty() { queue.number - 1 } else { queue.number })
+        Ticket(if queue.is_empty() { queue.number() - 1 } else { queue.number() })
     }
 
     /// What is durable.
@@ -221,9 +174,8 @@ impl GroupJournal {
     /// # Errors
     /// [`StoreError::Poisoned`] if writing failed: what is not durable by now never will be.
     pub fn durable(&self) -> Result<Ticket, StoreError> {
-        let queue = self.queue();
-        queue.check()?;
-        Ok(Ticket(queue.durable))
+        self.queue().check()?;
+        Ok(Ticket(self.gate.durable()))
     }
 
     /// Writes and syncs what has gathered, if anything has. Gives what is durable now.
@@ -231,37 +183,43 @@ impl GroupJournal {
     /// # Errors
     /// The first time: what failed. The group journal is of no further use then.
     pub fn flush(&self) -> Result<Ticket, StoreError> {
+        let flushed = self.flush_quietly();
+        if let Ok(Ticket(number)) = flushed {
+            self.gate.call(number);
+        }
+        flushed
+    }
+
+    /// The same, but who waits for the batch is still to be called, unless it failed.
+    fn flush_quietly(&self) -> Result<Ticket, StoreError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let batch = {
             let mut queue = self.queue();
             queue.check()?;
-            if queue.marks.is_empty() {
-                return Ok(Ticket(queue.durable));
+            if queue.is_empty() {
+                return Ok(Ticket(self.gate.durable()));
             }
             queue.take()
         };
         let number = batch.number;
-        let written = self.write(&mut writer, batch);
-        let mut queue = self.queue();
-        let result = match written {
+        match self.write(&mut writer, batch) {
             Ok((batch, file)) => {
-                queue.settle(batch, file);
+                self.members().note(&batch.marks, file);
+                self.queue().give_back(batch);
+                self.gate.settle(number);
                 Ok(Ticket(number))
             }
             Err(error) => {
-                queue.poison = Some(error.to_string());
-                // Nobody will write what comes next.
-                self.done_with(number + 1).notify_all();
+                self.poison(&error.to_string());
                 Err(error)
             }
-        };
-        self.done_with(number).notify_all();
-        result
+        }
     }
 
-    /// Who waits for the batch of this number.
-    fn done_with(&self, number: u64) -> &Condvar {
-        &self.done[(number % 2) as usize]
+    /// Nothing is done any more, for this reason.
+    fn poison(&self, reason: &str) {
+        self.queue().poison(reason);
+        self.gate.fail();
     }
 
     fn write(&self, writer: &mut Writer, mut batch: Batch) -> Result<(Batch, u32), StoreError> {
@@ -282,11 +240,7 @@ impl GroupJournal {
     fn go_on(&self, writer: &mut Writer, batch: &Batch) -> Result<(), StoreError> {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         keeper.sync_states(self)?;
-        let table: Vec<(u64, Mark)> = {
-            let queue = self.queue();
-            let marks = queue.members.iter();
-            marks.filter_map(|(number, member)| Some((*number, member.mark?))).collect()
-        };
+        let table: Vec<(u64, Mark)> = self.members().marks().collect();
         let full = writer.file();
         let next = writer.next(&table, batch, keeper.take_spare());
         keeper.give(next.map_err(|failure| self.io_error(failure))?);
@@ -313,8 +267,7 @@ impl GroupJournal {
             .sync_states(self)
             .and_then(|()| keeper.prepare_spare(size).map_err(|failure| self.io_error(failure)));
         if let Err(error) = &done {
-            self.queue().poison.get_or_insert_with(|| error.to_string());
-            self.done.iter().for_each(Condvar::notify_all);
+            self.poison(&error.to_string());
         }
         done
     }
@@ -324,25 +277,20 @@ impl GroupJournal {
     /// # Errors
     /// See [`GroupJournal::flush`].
     pub fn wait(&self, ticket: Ticket) -> Result<(), StoreError> {
-        let mut queue = self.queue();
         loop {
-            if queue.durable >= ticket.0 {
-                return Ok(());
+            match self.gate.wait(ticket.0) {
+                Passed::Durable => return Ok(()),
+                Passed::Failed => {
+                    let queue = self.queue();
+                    return queue.check();
+                }
+                Passed::Leads => {}
             }
-            queue.check()?;
-            if queue.led {
-                let waiting = self.done_with(ticket.0).wait(queue);
-                queue = waiting.unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            queue.led = true;
-            drop(queue);
-            let flushed = self.flush();
-            queue = self.queue();
-            queue.led = false;
-            // Somebody whose batch gathered meanwhile goes on.
-            self.done_with(queue.number).notify_one();
-            flushed?;
+            let flushed = self.flush_quietly();
+            // Somebody whose batch gathered meanwhile goes on at once; it need not wait until all
+            // of this one are woken.
+            self.gate.hand_over(|| self.queue().number());
+            self.gate.call(flushed?.0);
         }
     }
 
@@ -354,11 +302,8 @@ impl GroupJournal {
     pub fn close(&self) -> Result<(), OpenError> {
         self.flush()?;
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_needed = {
-            let mut queue = self.queue();
-            queue.poison = Some("it was closed".to_owned());
-            !queue.members.is_empty()
-        };
+        self.poison("it was closed");
+        let is_needed = !self.members().is_empty();
         let path = self.root.path(DIRECTORY);
         let io_error = |failure: Failure| ReadError::from(failure).into_open_error(&path);
         if !writer.holds().map_err(io_error)? {
@@ -377,8 +322,12 @@ impl GroupJournal {
         removed.map_err(io_error)
     }
 
-    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn io_error(&self, failure: Failure) -> StoreError {
@@ -387,53 +336,5 @@ impl GroupJournal {
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.root.path(name)
-    }
-}
-
-impl Queue {
-    fn new() -> Self {
-        let mut batch = Vec::new();
-        Framing::begin(&mut batch);
-        Self {
-            batch,
-            spent: Vec::new(),
-            marks: Vec::new(),
-            number: 1,
-            durable: 0,
-            led: false,
-            next_member: 1,
-            members: BTreeMap::new(),
-            poison: None,
-        }
-    }
-
-    fn check(&self) -> Result<(), StoreError> {
-        match &self.poison {
-            None => Ok(()),
-            Some(first) => Err(StoreError::Poisoned { first: first.clone() }),
-        }
-    }
-
-    /// Takes out the batch that has gathered.
-    fn take(&mut self) -> Batch {
-        let mut payload = std::mem::take(&mut self.spent);
-        Framing::begin(&mut payload);
-        std::mem::swap(&mut payload, &mut self.batch);
-        let number = self.number;
-        self.number += 1;
-        Batch { payload, marks: std::mem::take(&mut self.marks), number }
-    }
-
-    /// A batch is durable in the group journal `file`.
-    fn settle(&mut self, batch: Batch, file: u32) {
-        for (number, mark) in &batch.marks {
-            if let Some(member) = self.members.get_mut(number) {
-                member.mark = Some(*mark);
-                member.last_in = file;
-            }
-        }
-        self.durable = batch.number;
-        self.spent = batch.payload;
-        self.spent.shrink_to(KEPT_BYTES);
     }
 }

@@ -41,13 +41,8 @@ impl Keeper {
     /// Syncs the journals of all states with entries in the file that is due.
     pub(super) fn sync_states(&mut self, group: &GroupJournal) -> Result<(), StoreError> {
         let Some(file) = self.due else { return Ok(()) };
-        let mut states = Vec::new();
-        for member in group.queue().members.values() {
-            // An entry in a newer file means nothing for those in this one.
-            if let Some(mark) = member.mark.filter(|_| member.last_in >= file) {
-                states.push((member.state.clone(), mark.segment));
-            }
-        }
+        // An entry in a newer file means nothing for those in this one.
+        let states = group.members().with_entries_since(file);
         if group.options.switches.group_segments {
             for (state, segment) in states {
                 sync_segment(group, &state, segment)?;

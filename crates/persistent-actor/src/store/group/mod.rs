@@ -2,8 +2,11 @@
 
 mod batch;
 mod chain;
+mod gate;
 mod journal;
 mod keeper;
+mod members;
+mod queue;
 mod resolve;
 mod state;
 mod writer;

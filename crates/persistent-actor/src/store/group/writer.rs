@@ -1,7 +1,7 @@
 //! The file of a group journal that batches go to.
 
 use super::batch::{self, Mark};
-use super::journal::Batch;
+use super::queue::Batch;
 use crate::store::disk::Disk;
 use crate::store::failure::Failure;
 use crate::store::fence::Claim;
