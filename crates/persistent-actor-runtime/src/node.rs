@@ -24,7 +24,8 @@ use crate::handle::{Handle, TypedOutcome, ask, typed_reply};
 use crate::init::EntryPoint;
 use crate::lending::Payload;
 use crate::root::{Root, escape};
-use crate::supervisor::Supervisor;
+use crate::standby::Standby;
+use crate::supervisor::{Start, Supervisor};
 
 /// The actors of this program, and the directory that keeps their states.
 ///
@@ -44,10 +45,12 @@ struct Inner {
     observer: Option<Observer>,
     actors: Arc<Actors>,
     group: OnceCell<Arc<GroupCommit>>,
+    standby: Arc<Standby>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.standby.close();
         self.actors.kill_all();
         if let Some(group) = self.group.get() {
             group.stop();
@@ -123,12 +126,19 @@ impl Node {
     /// Stops all actors after the calls that were sent, waits until their processes are gone, and
     /// gives the state root free.
     pub async fn shutdown(&self) {
+        self.inner.standby.close();
         self.inner.actors.stop_all().await;
         if let Some(group) = self.inner.group.get().cloned() {
             // It runs to its end even if nobody waits for it.
             let _ = tokio::task::spawn_blocking(move || group.close()).await;
         }
         self.inner.root.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// The process that stands by for an actor to die (see [`NodeBuilder::standby`]), if there is
+    /// one just now.
+    pub fn standby(&self) -> Option<u32> {
+        self.inner.standby.pid()
     }
 
     /// The durability of actors that do not say otherwise.
@@ -167,11 +177,15 @@ impl Node {
         let cell = Arc::new(Cell::new(&name, session, policy, method_name::<A>, observer, group));
         self.inner.actors.add(&cell).await?;
         let handle = Handle::new(cell.clone());
-        let (started, start) = oneshot::channel();
+        let (started, is_started) = oneshot::channel();
         let actors = Arc::downgrade(&self.inner.actors);
         let started = Some(started);
-        runtime.spawn(Supervisor { cell, actors, entry, assignment, initial, started }.run());
-        match start.await {
+        let standby = Arc::clone(&self.inner.standby);
+        let start = Start::default();
+        let supervisor =
+            Supervisor { cell, actors, entry, assignment, initial, started, standby, start };
+        runtime.spawn(supervisor.run());
+        match is_started.await {
             Ok(started) => started.map(|()| handle),
             Err(_) => Err(SpawnError::NodeClosed { name }),
         }
@@ -248,6 +262,7 @@ pub struct NodeBuilder {
     limits: LedgerLimits,
     switches: Switches,
     observer: Option<Observer>,
+    no_standby: bool,
 }
 
 impl NodeBuilder {
@@ -266,6 +281,20 @@ impl NodeBuilder {
     /// How much actors remember of calls that were not acknowledged.
     pub fn ledger_limits(mut self, limits: LedgerLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Whether one worker process more is kept, which waits for an actor to die and takes over
+    /// its state: a restart then takes about 0.7 ms less. Default: it is.
+    ///
+    /// The process takes about as much memory as an idle small actor, once per node, and is told
+    /// what to run only then, once: afterwards another takes its place. It is started when actors
+    /// have run for a moment, and dies with the node as all do. If there is none, or it is dead, or
+    /// a new process would get another environment, working directory, output, user, limit or
+    /// the like than it did, a new process is started. Its command line, which is fixed when a
+    /// process is started, does not name the actor.
+    pub fn standby(mut self, standby: bool) -> Self {
+        self.no_standby = !standby;
         self
     }
 
@@ -298,13 +327,14 @@ impl NodeBuilder {
     }
 
     fn build(self, root: Option<Arc<Root>>) -> Node {
-        let Self { durability, limits, switches, observer } = self;
+        let Self { durability, limits, switches, observer, no_standby } = self;
         use_shared_memory();
         raise_descriptor_limit();
         let root = Mutex::new(root);
         let actors = Arc::default();
         let group = OnceCell::new();
-        let inner = Inner { root, durability, limits, switches, observer, actors, group };
+        let standby = Arc::new(Standby::new(!no_standby));
+        let inner = Inner { root, durability, limits, switches, observer, actors, group, standby };
         Node { inner: Arc::new(inner) }
     }
 }

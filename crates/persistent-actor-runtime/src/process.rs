@@ -53,6 +53,15 @@ impl WorkerProcess {
         Ok(false)
     }
 
+    /// Whether it runs: is neither gone nor stopped.
+    pub(crate) fn is_awake(&self) -> bool {
+        // Nobody reaps the process while its lock is held, so its id is still its own.
+        let mut child = self.child();
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let is_stopped = |id| waitid(WaitId::Pid(id), options).is_ok_and(|status| status.is_some());
+        matches!(child.try_wait(), Ok(None)) && self.id().is_ok_and(|id| !is_stopped(id))
+    }
+
     /// Lets a stopped process go on (SIGCONT); nothing happens if it is gone.
     pub(crate) fn resume(&self) -> io::Result<()> {
         self.signal(Signal::CONT).map(|_| ())

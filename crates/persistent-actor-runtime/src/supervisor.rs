@@ -17,13 +17,15 @@ use tokio::time::{Sleep, sleep};
 
 use crate::actors::Actors;
 use crate::assignment::Assignment;
-use crate::cell::{Cell, Death, Duties, End};
+use crate::cell::{Cell, Death, Duties, End, Taken};
 use crate::error::SpawnError;
 use crate::event::EventKind;
 use crate::init::EntryPoint;
 use crate::lending::Payload;
+use crate::process::WorkerProcess;
 use crate::socket::{Arrived, Inbox, pair};
 use crate::spawner;
+use crate::standby::{Standby, Starting, Waiting};
 
 /// How many starts in a row may end before the actor is ready.
 const MAX_START_ATTEMPTS: u32 = 8;
@@ -46,7 +48,27 @@ pub(crate) struct Supervisor {
     pub(crate) initial: Payload,
     /// Who waits for the first start.
     pub(crate) started: Option<oneshot::Sender<Result<(), SpawnError>>>,
+    pub(crate) standby: Arc<Standby>,
+    pub(crate) start: Start,
 }
+
+/// What the next start, or the one under way, has to do with the process that stands by.
+#[derive(Default)]
+pub(crate) struct Start {
+    /// The process that it is going to use.
+    reserved: Option<Waiting>,
+    /// It uses a process that stood by and has not proved yet that it can be used.
+    is_unproved: bool,
+    /// The last such process could not be: a new one is started.
+    is_distrusted: bool,
+    /// Under way, until the worker is ready.
+    under_way: Option<Starting>,
+    /// How long it takes does not matter any more: another process may be started.
+    is_served: bool,
+}
+
+/// A process and this end of its connection.
+type Connected = (Arc<WorkerProcess>, Arc<AsyncFd<OwnedFd>>);
 
 /// Ends the actor if the supervisor is dropped, as when its runtime is shut down.
 struct EndOnDrop(Arc<Cell>);
@@ -77,6 +99,9 @@ impl Supervisor {
             End::Stopped => SpawnError::NodeClosed { name: self.cell.name.to_string() },
         };
         self.cell.end(end);
+        if let Some(waiting) = self.start.reserved.take() {
+            self.standby.put_back(waiting);
+        }
         if let Some(actors) = self.actors.upgrade() {
             actors.remove(&self.cell);
         }
@@ -94,6 +119,13 @@ impl Supervisor {
             let (reason, was_ready, killed) = match self.incarnation().await {
                 Outcome::Ended => return End::Stopped,
                 Outcome::Died(death) if death.closed => return End::Stopped,
+                // Not the actor died, but a process before it became one.
+                Outcome::Died(death) if self.fails_standby(&death) => {
+                    if !self.pause(early_deaths).await {
+                        return End::Stopped;
+                    }
+                    continue;
+                }
                 Outcome::Died(death) => {
                     self.assignment.note_ended(death.epoch);
                     if self.started.is_some() && death.said.is_some() {
@@ -139,6 +171,14 @@ impl Supervisor {
         }
     }
 
+    /// Whether a process that stood by has died, of itself, before it was of any use. Only once
+    /// in a row: the next is a new one, and what that dies of is the actor's.
+    fn fails_standby(&mut self, death: &Death) -> bool {
+        let is_unproved = std::mem::take(&mut self.start.is_unproved);
+        self.start.is_distrusted = is_unproved;
+        is_unproved && !death.killed
+    }
+
     /// Waits before the next start; `false` if the actor was ended meanwhile.
     async fn pause(&self, early_deaths: u32) -> bool {
         let delay = match early_deaths.checked_sub(2) {
@@ -163,6 +203,8 @@ impl Supervisor {
 
     /// Runs the actor in one process until that is gone.
     async fn incarnation(&mut self) -> Outcome {
+        self.start.under_way = Some(self.standby.actor_starts());
+        self.start.is_served = false;
         let (process, socket) = match self.start().await {
             Ok(started) => started,
             Err(error) => return Outcome::NotStarted(error),
@@ -175,8 +217,16 @@ impl Supervisor {
             return Outcome::Ended;
         }
         let mut said = None;
-        if let Err(reason) = self.serve(&socket, &mut said).await {
+        let served = self.serve(&socket, &mut said).await;
+        // One that says why it cannot go on was of use.
+        self.start.is_unproved &= said.is_none();
+        if let Err(reason) = served {
             said = said.or(reason);
+        }
+        self.start.under_way = None;
+        if !self.start.is_distrusted && !self.start.is_unproved {
+            // While the process is being taken down.
+            self.start.reserved = self.standby.take();
         }
         if let Some(death) = self.cell.superseded() {
             return Outcome::Died(death);
@@ -194,19 +244,38 @@ impl Supervisor {
         Payload::new(encoded).map_err(|error| io::Error::other(error.to_string()))
     }
 
-    async fn start(
-        &self,
-    ) -> io::Result<(Arc<crate::process::WorkerProcess>, Arc<AsyncFd<OwnedFd>>)> {
+    async fn start(&mut self) -> io::Result<Connected> {
+        if let Some(Waiting { process, socket, .. }) = self.start.reserved.take() {
+            self.start.is_unproved = true;
+            return Ok((Arc::new(process), for_reading(socket)?));
+        }
         let (ours, theirs) = pair()?;
-        // SAFETY: an `OwnedFd` is open as long as it lives, and its number never changes; the
-        // `AsyncFd` owns it until it is dropped itself.
-        //
-        // For reading only: the socket becomes writable anew with each message that the worker
-        // takes, and to be woken by that would double the cost of a call.
-        let socket =
-            Arc::new(unsafe { AsyncFd::register_with_interest(ours, Interest::READABLE)? });
-        let process = spawner::spawn(self.entry, &self.cell.name, theirs).await?;
+        let socket = for_reading(ours)?;
+        let process = spawner::spawn(self.entry, Some(&self.cell.name), theirs).await?;
         Ok((Arc::new(process), socket))
+    }
+
+    /// The worker is ready, or has answered.
+    fn note_progress(&mut self, taken: Taken) {
+        if taken == Taken::Other || self.start.is_served {
+            return;
+        }
+        let is_first = self.started.is_some();
+        if taken == Taken::Ready {
+            (self.start.is_unproved, self.start.is_distrusted) = (false, false);
+            self.start.under_way = None;
+            if let Some(started) = self.started.take() {
+                let _ = started.send(Ok(()));
+            }
+        }
+        if is_first {
+            self.start.is_served = true;
+            self.standby.prepare(self.entry);
+        } else if taken == Taken::Reply || self.cell.is_idle() {
+            // Whoever has waited for this start waits no more.
+            self.start.is_served = true;
+            self.standby.fill(self.entry);
+        }
     }
 
     /// Reads what the worker sends until it closes the connection. An error is a reason to end
@@ -280,12 +349,8 @@ impl Supervisor {
                 return Ok(arrived);
             }
             while let Some((frame, descriptor)) = inbox.next().map_err(|e| e.to_string())? {
-                let ready = self.cell.take_frame(frame, descriptor, said);
-                if ready.map_err(|error| error.to_string())?
-                    && let Some(started) = self.started.take()
-                {
-                    let _ = started.send(Ok(()));
-                }
+                let taken = self.cell.take_frame(frame, descriptor, said);
+                self.note_progress(taken.map_err(|error| error.to_string())?);
             }
             if arrived != (Arrived::Bytes { more: true }) {
                 // The socket is drained; what comes next is a new event.
@@ -294,6 +359,16 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// A socket, to be woken when something arrives.
+///
+/// For reading only: the socket becomes writable anew with each message that the worker takes, and
+/// to be woken by that would double the cost of a call.
+fn for_reading(socket: OwnedFd) -> io::Result<Arc<AsyncFd<OwnedFd>>> {
+    // SAFETY: an `OwnedFd` is open as long as it lives, and its number never changes; the
+    // `AsyncFd` owns it until it is dropped itself.
+    Ok(Arc::new(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? }))
 }
 
 /// The same socket, to be woken when it takes more.

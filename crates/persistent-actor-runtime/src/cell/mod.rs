@@ -10,7 +10,7 @@ use persistent_actor::store::Member;
 use persistent_actor::{CallId, SessionId};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-pub(crate) use self::supervised::{Death, Duties};
+pub(crate) use self::supervised::{Death, Duties, Taken};
 use crate::builder::Policy;
 use crate::error::CallError;
 use crate::event::{Event, EventKind, Observer, now_ns};

@@ -17,6 +17,16 @@ use crate::pending::{Charge, Held, PendingCall};
 use crate::process::WorkerProcess;
 use crate::wire::{Frame, Stamps, Status, Value, WireError};
 
+/// What a frame from the worker was, as far as its supervisor wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// The worker has loaded its state.
+    Ready,
+    /// The answer to a call.
+    Reply,
+    Other,
+}
+
 /// How an incarnation ended.
 #[derive(Debug)]
 pub(crate) struct Death {
@@ -71,18 +81,19 @@ impl Cell {
         true
     }
 
-    /// Takes a frame from the worker; `true` if it says that the worker is ready.
+    /// Takes a frame from the worker.
     pub(crate) fn take_frame(
         self: &Arc<Self>,
         frame: Frame<'_>,
         descriptor: Option<OwnedFd>,
         said: &mut Option<String>,
-    ) -> Result<bool, WireError> {
+    ) -> Result<Taken, WireError> {
         let mut state = self.state();
-        let Some(link) = &mut state.link else { return Ok(false) };
+        let Some(link) = &mut state.link else { return Ok(Taken::Other) };
         match (frame, descriptor) {
             (Frame::Reply { sequence, status, replayed, stamps, value }, _) => {
                 self.take_reply(&mut state, sequence, status, replayed, stamps, &value)?;
+                return Ok(Taken::Reply);
             }
             (Frame::Ready { epoch, sequence }, _) => {
                 link.ready = true;
@@ -96,7 +107,7 @@ impl Cell {
                     self.transmit(&mut state, index);
                 }
                 self.flush(&mut state);
-                return Ok(true);
+                return Ok(Taken::Ready);
             }
             (Frame::Written { epoch, number, offset, bytes }, _) => {
                 link.seat.written = Some(Written { epoch, number, offset, bytes: bytes.to_vec() });
@@ -112,7 +123,7 @@ impl Cell {
             (Frame::Release { id }, _) => link.lending.take_back(id)?,
             (other, _) => return Err(WireError(format!("{other:?} is not for a node"))),
         }
-        Ok(false)
+        Ok(Taken::Other)
     }
 
     fn take_reply(
@@ -250,6 +261,11 @@ impl Cell {
             Charge::Retry => unreachable!("a call that is retried is not given up"),
         };
         let _ = given_up.caller.send(Err(error));
+    }
+
+    /// Whether all calls are answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state().pending.is_empty()
     }
 
     /// Whether nothing is left to do for an actor that is to stop.
