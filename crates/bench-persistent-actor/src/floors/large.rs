@@ -10,13 +10,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use persistent_actor::Durability;
+use persistent_actor::store::StorageFile;
 use persistent_actor_runtime::Error;
 use tokio::runtime::Runtime;
 
-use super::bare::prewritten;
+use super::bare::{Ring, prewritten};
 use super::memory::{Region, read_all};
 use super::probe::{Probe, Share, Turn, alternate, micros};
-use super::what::{Found, Row, Target, What};
+use super::what::{Found, Limit, Row, Target, What};
 use super::{Context, Effort, FloorsError, crew, system};
 use crate::actors::{LARGE_BYTES, LargeActorHandle};
 
@@ -24,6 +25,11 @@ const ADD: What =
     What::us("add_10_mib", "10 MiB added out of place, cold in cache, and the sum read in place");
 const WRITE: What =
     What::us("write_10_mib_fdatasync", "`pwrite` of 10 MiB to a prewritten file and `fdatasync`");
+const BEST: What = What::us(
+    "best_10_mib",
+    "the same addition, its sum written to a prewritten file in pieces of 2 MiB that the disk gets at \
+     once, and synced; a record written and synced; the sum read",
+);
 const NONE: What = What::us("large_call_none", "a call with 10 MiB, no safe state, its reply read");
 const PROCESS: What =
     What::us("large_call_process", "a call with 10 MiB, `process`, its reply read");
@@ -53,6 +59,8 @@ pub(super) const ROWS: &[Row] = &[
     },
 ];
 
+pub(super) const LIMITS: &[Limit] = &[Limit { row: "large-power", best: &BEST }];
+
 /// How many arrays, and how many actors, take turns.
 const ARRAYS: usize = 8;
 
@@ -67,7 +75,8 @@ pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> 
         Turn::new(ADD, Add::start()?, times),
         Turn::new(NONE, product(Durability::None)?, times),
         Turn::new(PROCESS, product(Durability::Process)?, times),
-        Turn::new(WRITE, Write::start(context.dir)?, times),
+        Turn::new(WRITE, Write::start(context.dir, "floor-large")?, times),
+        Turn::new(BEST, Best::start(context.dir)?, times),
         Turn::new(POWER, product(Durability::Power)?, times),
     ];
     alternate(&mut turns, (3, rounds), context.runtime)
@@ -94,14 +103,19 @@ impl Add {
     }
 
     /// Adds what the actor before has answered to a state, as in the chain.
-    fn add(&mut self, index: usize) -> u64 {
+    fn add(&mut self, index: usize) -> &[u8] {
         let argument = self.states[(index + ARRAYS - 1) % ARRAYS].as_slice();
         let inputs = self.states[index].as_slice().iter().zip(argument);
         let sum = self.sums[index].as_mut_slice();
         for (sum, (a, b)) in sum.iter_mut().zip(inputs) {
             *sum = a.wrapping_add(*b);
         }
-        read_all(sum)
+        sum
+    }
+
+    /// What was the sum is the state now.
+    fn pass_on(&mut self, index: usize) {
+        std::mem::swap(&mut self.states[index], &mut self.sums[index]);
     }
 }
 
@@ -113,10 +127,9 @@ impl Probe for Add {
                 break;
             }
             let begin = Instant::now();
-            std::hint::black_box(self.add(index));
+            std::hint::black_box(read_all(self.add(index)));
             samples.push(micros(begin));
-            // What was the sum is the state now.
-            std::mem::swap(&mut self.states[index], &mut self.sums[index]);
+            self.pass_on(index);
         }
         Ok(samples)
     }
@@ -130,16 +143,21 @@ struct Write {
 }
 
 impl Write {
-    fn start(dir: &Path) -> Result<Self, FloorsError> {
-        let file = prewritten(&dir.join("floor-large"), 2 * LARGE_BYTES);
+    fn start(dir: &Path, name: &str) -> Result<Self, FloorsError> {
+        let file = prewritten(&dir.join(name), 2 * LARGE_BYTES);
         let file = file.map_err(system("make a file"))?;
         let content = Region::map(LARGE_BYTES).map_err(system("take memory"))?;
         Ok(Self { file, content, second: false })
     }
 
-    fn write(&mut self) -> io::Result<()> {
-        let offset = if self.second { LARGE_BYTES as u64 } else { 0 };
+    /// Where the next array goes.
+    fn next_place(&mut self) -> u64 {
         self.second = !self.second;
+        if self.second { 0 } else { LARGE_BYTES as u64 }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let offset = self.next_place();
         self.file.write_all_at(self.content.as_slice(), offset)?;
         self.file.sync_data()
     }
@@ -153,6 +171,54 @@ impl Probe for Write {
             let begin = Instant::now();
             self.write().map_err(system("write a file"))?;
             samples.push(micros(begin));
+        }
+        Ok(samples)
+    }
+}
+
+/// All that a call at `power` cannot do without, and nothing of an engine.
+struct Best {
+    add: Add,
+    files: Vec<Write>,
+    record: Ring,
+}
+
+/// How much the disk gets at once. Bytes.
+const PIECE: usize = 2 << 20;
+
+impl Best {
+    fn start(dir: &Path) -> Result<Self, FloorsError> {
+        let files = (0..ARRAYS).map(|index| Write::start(dir, &format!("best-large-{index}")));
+        let record = Ring::create(&dir.join("best-record")).map_err(system("make a file"))?;
+        Ok(Self { add: Add::start()?, files: files.collect::<Result<_, _>>()?, record })
+    }
+
+    fn call(&mut self, index: usize) -> io::Result<u64> {
+        let place = self.files[index].next_place();
+        let file = &self.files[index].file;
+        let sum = self.add.add(index);
+        for (number, piece) in sum.chunks(PIECE).enumerate() {
+            let offset = place + (number * PIECE) as u64;
+            file.write_all_at(piece, offset)?;
+            StorageFile::start_writing(file, offset, piece.len() as u64)?;
+        }
+        file.sync_data()?;
+        self.record.commit()?;
+        Ok(read_all(sum))
+    }
+}
+
+impl Probe for Best {
+    fn sample(&mut self, _: &Runtime, share: &Share) -> Result<Vec<f64>, FloorsError> {
+        let mut samples = Vec::new();
+        for index in (0..ARRAYS).cycle() {
+            if !share.wants_more(samples.len()) {
+                break;
+            }
+            let begin = Instant::now();
+            std::hint::black_box(self.call(index).map_err(system("write a file"))?);
+            samples.push(micros(begin));
+            self.add.pass_on(index);
         }
         Ok(samples)
     }
