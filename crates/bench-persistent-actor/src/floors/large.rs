@@ -121,18 +121,26 @@ impl Add {
 
 impl Probe for Add {
     fn sample(&mut self, _: &Runtime, share: &Share) -> Result<Vec<f64>, FloorsError> {
-        let mut samples = Vec::new();
-        for index in (0..ARRAYS).cycle() {
-            if !share.wants_more(samples.len()) {
-                break;
-            }
+        in_turn(share, |index| {
             let begin = Instant::now();
             std::hint::black_box(read_all(self.add(index)));
-            samples.push(micros(begin));
+            let time = micros(begin);
             self.pass_on(index);
-        }
-        Ok(samples)
+            Ok(time)
+        })
     }
+}
+
+/// Samples as many as are wanted, with one array after the other.
+fn in_turn(
+    share: &Share,
+    mut sample: impl FnMut(usize) -> Result<f64, FloorsError>,
+) -> Result<Vec<f64>, FloorsError> {
+    let mut samples = Vec::new();
+    while share.wants_more(samples.len()) {
+        samples.push(sample(samples.len() % ARRAYS)?);
+    }
+    Ok(samples)
 }
 
 /// An array written and synced, alternately to one of two places.
@@ -210,17 +218,13 @@ impl Best {
 
 impl Probe for Best {
     fn sample(&mut self, _: &Runtime, share: &Share) -> Result<Vec<f64>, FloorsError> {
-        let mut samples = Vec::new();
-        for index in (0..ARRAYS).cycle() {
-            if !share.wants_more(samples.len()) {
-                break;
-            }
+        in_turn(share, |index| {
             let begin = Instant::now();
             std::hint::black_box(self.call(index).map_err(system("write a file"))?);
-            samples.push(micros(begin));
+            let time = micros(begin);
             self.add.pass_on(index);
-        }
-        Ok(samples)
+            Ok(time)
+        })
     }
 }
 
