@@ -204,7 +204,23 @@ fn exported() -> Result<()> {
     put("export", "state", &[&[1], &export::encode(&exported)])
 }
 
+/// A table and a batch of two members each.
+fn groups() -> Result<()> {
+    let place = |member: u64, segment: u32, offset: u64| {
+        [&member.to_le_bytes()[..], &segment.to_le_bytes(), &offset.to_le_bytes()].concat()
+    };
+    let entry = |member, offset, bytes: &[u8]| {
+        [&place(member, 1, offset)[..], &(bytes.len() as u32).to_le_bytes(), bytes].concat()
+    };
+    let table = [&[1, 2, 0, 0, 0][..], &place(1, 1, 1024), &place(7, 2, 65_536)].concat();
+    let batch = [entry(1, 1024, &[5; 72]), entry(7, 512, &[6; 64]), entry(1, 1096, &[])].concat();
+    put("group", "table", &[&[0], &table])?;
+    put("group", "batch", &[&[1], &batch])?;
+    put("group", "redo", &[&[2], &batch])
+}
+
 fn main() -> Result<()> {
+    groups()?;
     exported()?;
     journals()?;
     files()?;

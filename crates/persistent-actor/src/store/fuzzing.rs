@@ -111,6 +111,18 @@ pub fn encode_and_read_snapshot(
     payload::read_snapshot(&payload, view.sequence, &mut slots).ok()
 }
 
+/// Reads a table of a group journal, or a batch, encodes what was read and reads that; says whether
+/// it is the same, or `None` if the payload is malformed.
+pub fn group_reads_back(payload: &[u8], is_table: bool) -> Option<bool> {
+    super::group::fuzzing::reads_back(payload, is_table)
+}
+
+/// Puts each member's entries of a batch into a segment like this one: what becomes of it and up to
+/// where it is durable, for each member whose entries fit; `None` if the payload is malformed.
+pub fn redo(payload: &[u8], segment: &[u8]) -> Option<Vec<(Vec<u8>, Option<u64>)>> {
+    super::group::fuzzing::redo(payload, segment)
+}
+
 /// The value and the remembered call in Redis that these bytes are, if they are one, encoded
 /// again.
 #[cfg(feature = "redis")]

@@ -27,6 +27,12 @@ pub(crate) struct Chain {
 pub(crate) struct Misfit(pub(crate) &'static str);
 
 impl Chain {
+    /// What fuzzing has made up.
+    #[cfg(fuzzing)]
+    pub(super) fn of(run: u128, pieces: Pieces) -> Self {
+        Self { run, pieces }
+    }
+
     /// Reads the chain of `run` in the directory of group journals; `None` if it is not there.
     pub(crate) fn find(disk: &Disk, run: u128, verify: bool) -> Result<Option<Self>, ReadError> {
         let mut attempt = 1;

@@ -2,6 +2,8 @@
 
 mod batch;
 mod chain;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod gate;
 mod journal;
 mod keeper;
