@@ -22,6 +22,8 @@ pub(crate) struct Assignment {
     pub(crate) limits: Limits,
     /// The run of the node's group journal.
     pub(crate) group_run: Option<u128>,
+    /// Whether a process may be started that [holds](crate::memory_holder) its memory.
+    pub(crate) holds_memory: bool,
     /// The epochs of earlier incarnations that this node has waited for; see [`Options::ended`].
     pub(crate) ended: Vec<u64>,
 }

@@ -28,6 +28,7 @@ mod lending;
 mod limit;
 mod link;
 mod mapping;
+mod memory_holder;
 mod never;
 mod node;
 mod pending;

@@ -10,6 +10,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::lending::{Lending, Payload};
 use crate::mapping::Mapping;
+use crate::process::MemoryHolder;
 use crate::socket::Outbox;
 use crate::wire::{Frame, Value};
 
@@ -30,6 +31,8 @@ pub(crate) struct Link {
     /// Why nothing can be sent any more.
     pub(crate) broken: Option<String>,
     pub(crate) seat: Seat,
+    /// Who keeps the worker's memory when it dies.
+    pub(crate) memory: Option<MemoryHolder>,
 }
 
 /// An incarnation's place in the group of those that commit at the same time.
@@ -63,7 +66,7 @@ impl Link {
         let (outbox, lending) = (Outbox::default(), Lending::default());
         let seat = Seat::default();
         let (ready, epoch, closed, broken) = (false, 0, false, None);
-        Self { socket, outbox, lending, ready, epoch, closed, broken, seat }
+        Self { socket, outbox, lending, ready, epoch, closed, broken, seat, memory: None }
     }
 
     /// Passes the buffers of an incarnation that is gone to this one.

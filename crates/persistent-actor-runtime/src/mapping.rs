@@ -12,6 +12,9 @@
 //! the same executable of the same user, and no other process can open the buffer: it has no
 //! name.
 //!
+//! A worker that is dead and reaped writes no more, even if its memory is
+//! [held](crate::memory_holder) a moment longer: who holds it never touches it.
+//!
 //! # Slot files
 //!
 //! At durability `process` a worker builds large values in the slot files of its state, and gives
@@ -26,7 +29,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use persistent_actor::store::SlotId;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate};
@@ -65,6 +68,14 @@ enum Home {
     Slot(SlotId),
     /// In a slot file of another process's state.
     PeersSlot,
+}
+
+/// How much of this process's memory is mapped here. Bytes.
+static MAPPED_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// How much memory of this process is shared buffers and slot files. Bytes.
+pub(crate) fn mapped_bytes() -> usize {
+    MAPPED_BYTES.load(Ordering::Relaxed)
 }
 
 /// Where the content begins in a slot file. Bytes.
@@ -183,6 +194,7 @@ impl Mapping {
             // SAFETY: the range is the mapping that was made just now; advice changes no content.
             let _ = unsafe { madvise(start.as_ptr().cast(), len, Advice::LinuxHugepage) };
         }
+        MAPPED_BYTES.fetch_add(len, Ordering::Relaxed);
         let cold = AtomicBool::new(false);
         Ok(Self { id, start: start.cast(), len, writable, cold, home, descriptor })
     }
@@ -245,6 +257,7 @@ impl Drop for Mapping {
         // SAFETY: this is the mapping made in `map`, and with `self` the last way to reach it
         // goes. An error would leave it mapped, which harms nobody.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len.max(1)) };
+        MAPPED_BYTES.fetch_sub(self.len, Ordering::Relaxed);
     }
 }
 

@@ -46,6 +46,7 @@ struct Inner {
     actors: Arc<Actors>,
     group: OnceCell<Arc<GroupCommit>>,
     standby: Arc<Standby>,
+    restarts_fast: bool,
 }
 
 impl Drop for Inner {
@@ -135,7 +136,7 @@ impl Node {
         self.inner.root.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// The process that stands by for an actor to die (see [`NodeBuilder::standby`]), if there is
+    /// The process that stands by for an actor to die (see [`NodeBuilder::fast_restart`]), if there is
     /// one just now.
     pub fn standby(&self) -> Option<u32> {
         self.inner.standby.pid()
@@ -245,6 +246,7 @@ impl Node {
             switches: self.inner.switches,
             limits: (&self.inner.limits).into(),
             group_run: None,
+            holds_memory: self.inner.restarts_fast,
             ended: Vec::new(),
         })
     }
@@ -262,7 +264,7 @@ pub struct NodeBuilder {
     limits: LedgerLimits,
     switches: Switches,
     observer: Option<Observer>,
-    no_standby: bool,
+    restarts_slowly: bool,
 }
 
 impl NodeBuilder {
@@ -284,17 +286,24 @@ impl NodeBuilder {
         self
     }
 
-    /// Whether one worker process more is kept, which waits for an actor to die and takes over
-    /// its state: a restart then takes about 0.7 ms less. Default: it is.
+    /// Whether processes beside those of the actors are kept that make restarts faster. Default:
+    /// they are.
     ///
-    /// The process takes about as much memory as an idle small actor, once per node, and is told
-    /// what to run only then, once: afterwards another takes its place. It is started when actors
-    /// have run for a moment, and dies with the node as all do. If there is none, or it is dead, or
-    /// a new process would get another environment, working directory, output, user, limit or
-    /// the like than it did, a new process is started. Its command line, which is fixed when a
-    /// process is started, does not name the actor.
-    pub fn standby(mut self, standby: bool) -> Self {
-        self.no_standby = !standby;
+    /// - One worker process for the node, which waits for an actor to die and takes over its state:
+    ///   this saves the start of a process. It takes about as much memory as an idle small actor and
+    ///   is told what to run only then, once; afterwards another takes its place. It is started when
+    ///   actors have run for a moment. If there is none, or it is dead, or a new process would get
+    ///   another environment, working directory, output, user, limit or the like than it did, a
+    ///   new process is started. Its command line, which is fixed when a process is started, does
+    ///   not name the actor.
+    /// - For each actor that has some MiB of shared memory, a process named `actor-memory` that
+    ///   shares the memory of the actor's process and does nothing. The kernel then need not take
+    ///   that memory down before it tells that the actor's process has died. It takes no memory of
+    ///   its own, but programs that add up the memory of processes count that of the actor twice.
+    ///
+    /// All of them die with the node.
+    pub fn fast_restart(mut self, fast: bool) -> Self {
+        self.restarts_slowly = !fast;
         self
     }
 
@@ -327,14 +336,25 @@ impl NodeBuilder {
     }
 
     fn build(self, root: Option<Arc<Root>>) -> Node {
-        let Self { durability, limits, switches, observer, no_standby } = self;
+        let Self { durability, limits, switches, observer, restarts_slowly } = self;
         use_shared_memory();
         raise_descriptor_limit();
         let root = Mutex::new(root);
         let actors = Arc::default();
         let group = OnceCell::new();
-        let standby = Arc::new(Standby::new(!no_standby));
-        let inner = Inner { root, durability, limits, switches, observer, actors, group, standby };
+        let restarts_fast = !restarts_slowly;
+        let standby = Arc::new(Standby::new(restarts_fast));
+        let inner = Inner {
+            root,
+            durability,
+            limits,
+            switches,
+            observer,
+            actors,
+            group,
+            standby,
+            restarts_fast,
+        };
         Node { inner: Arc::new(inner) }
     }
 }

@@ -3,12 +3,14 @@
 //! The only place that sends signals.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, kill_process, pidfd_open, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, kill_process, pidfd_open,
+    pidfd_send_signal, waitid,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -122,6 +124,51 @@ impl WorkerProcess {
 impl Drop for WorkerProcess {
     fn drop(&mut self) {
         self.end_now();
+    }
+}
+
+/// The process that [holds](crate::memory_holder) the memory of a worker. Dropping it kills it and
+/// waits for it.
+#[derive(Debug)]
+pub(crate) struct MemoryHolder {
+    descriptor: OwnedFd,
+}
+
+impl MemoryHolder {
+    /// That of this id, a child of this process.
+    pub(crate) fn new(pid: u32) -> io::Result<Self> {
+        let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let id = id.ok_or(io::ErrorKind::InvalidInput)?;
+        // Nobody else waits for it, so its id is its own until this has.
+        let descriptor = pidfd_open(id, PidfdFlags::empty())?;
+        // An error for a process that is no child.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::PidFd(descriptor.as_fd()), options)?;
+        Ok(Self { descriptor })
+    }
+
+    /// Sends SIGKILL; nothing happens if the process is gone already.
+    pub(crate) fn kill(&self) {
+        let _ = pidfd_send_signal(&self.descriptor, Signal::KILL);
+    }
+
+    /// Kills it and waits until it, and the memory, is gone.
+    pub(crate) async fn end(self) {
+        self.kill();
+        // SAFETY: `self` has the descriptor, which stays open until this function ends, after
+        // `ended` is gone.
+        let ended =
+            unsafe { AsyncFd::register_with_interest(self.descriptor.as_fd(), Interest::READABLE) };
+        if let Ok(ended) = ended {
+            let _ = ended.readable().await;
+        }
+    }
+}
+
+impl Drop for MemoryHolder {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = waitid(WaitId::PidFd(self.descriptor.as_fd()), WaitIdOptions::EXITED);
     }
 }
 

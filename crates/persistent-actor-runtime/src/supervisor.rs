@@ -22,7 +22,7 @@ use crate::error::SpawnError;
 use crate::event::EventKind;
 use crate::init::EntryPoint;
 use crate::lending::Payload;
-use crate::process::WorkerProcess;
+use crate::process::{MemoryHolder, WorkerProcess};
 use crate::socket::{Arrived, Inbox, pair};
 use crate::spawner;
 use crate::standby::{Standby, Starting, Waiting};
@@ -63,6 +63,8 @@ pub(crate) struct Start {
     is_distrusted: bool,
     /// Under way, until the worker is ready.
     under_way: Option<Starting>,
+    /// The memory of the process before.
+    memory: Option<MemoryHolder>,
     /// How long it takes does not matter any more: another process may be started.
     is_served: bool,
 }
@@ -102,6 +104,7 @@ impl Supervisor {
         if let Some(waiting) = self.start.reserved.take() {
             self.standby.put_back(waiting);
         }
+        self.let_memory_go();
         if let Some(actors) = self.actors.upgrade() {
             actors.remove(&self.cell);
         }
@@ -233,7 +236,11 @@ impl Supervisor {
         }
         let exit = process.end().await;
         match self.cell.detach(exit, said) {
-            Some(death) => Outcome::Died(death),
+            Some(mut death) => {
+                self.let_memory_go();
+                self.start.memory = death.memory.take();
+                Outcome::Died(death)
+            }
             None => Outcome::Ended,
         }
     }
@@ -255,6 +262,13 @@ impl Supervisor {
         Ok((Arc::new(process), socket))
     }
 
+    /// Takes down the memory of a process that is gone; nobody waits for it.
+    fn let_memory_go(&mut self) {
+        if let Some(memory) = self.start.memory.take() {
+            tokio::spawn(memory.end());
+        }
+    }
+
     /// The worker is ready, or has answered.
     fn note_progress(&mut self, taken: Taken) {
         if taken == Taken::Other || self.start.is_served {
@@ -274,6 +288,7 @@ impl Supervisor {
         } else if taken == Taken::Reply || self.cell.is_idle() {
             // Whoever has waited for this start waits no more.
             self.start.is_served = true;
+            self.let_memory_go();
             self.standby.fill(self.entry);
         }
     }

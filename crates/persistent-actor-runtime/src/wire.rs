@@ -113,6 +113,9 @@ pub(crate) enum Frame<'a> {
     Fatal { reason: &'a str },
     /// From the worker: the answer to a call.
     Reply { sequence: u64, status: Status, replayed: bool, stamps: Stamps, value: Value<'a> },
+    /// From the worker: this process shares its memory and keeps it when it dies; it is to be ended
+    /// then.
+    Memory { pid: u32 },
     /// To the worker: from now on the sync of commits is left to the group journal, as this
     /// member (run and number); or no more.
     Group { member: Option<(u128, u64)> },
@@ -145,6 +148,13 @@ const ASK: u8 = 11;
 const GROUP: u8 = 12;
 const WRITTEN: u8 = 13;
 const SLOT: u8 = 14;
+const MEMORY: u8 = 15;
+
+/// The whole of [`Frame::Memory`], for where no memory can be allocated.
+pub(crate) fn memory_frame(pid: u32) -> [u8; 9] {
+    let [a, b, c, d] = pid.to_le_bytes();
+    [5, 0, 0, 0, MEMORY, a, b, c, d]
+}
 
 impl Frame<'_> {
     /// Appends the frame to `out`.
@@ -201,6 +211,10 @@ impl Frame<'_> {
                 put_u64(out, stamps.run_ended_ns);
                 put_u64(out, stamps.committed_ns);
                 put_value(out, value);
+            }
+            Self::Memory { pid } => {
+                out.push(MEMORY);
+                out.extend_from_slice(&pid.to_le_bytes());
             }
             Self::Group { member } => {
                 out.push(GROUP);
@@ -275,6 +289,7 @@ impl<'a> Frame<'a> {
             ASK => Self::Ask { sequence: body.u64()?, id: body.call_id()? },
             READY => Self::Ready { epoch: body.u64()?, sequence: body.u64()? },
             FATAL => Self::Fatal { reason: body.text()? },
+            MEMORY => Self::Memory { pid: body.u32()? },
             REPLY => Self::Reply {
                 sequence: body.u64()?,
                 status: status(body.u8()?)?,
@@ -517,6 +532,7 @@ mod tests {
             Frame::Written { epoch: 7, number: 2, offset: 1024, bytes: b"record" },
             Frame::Ready { epoch: 3, sequence: 9 },
             Frame::Fatal { reason: "no disk" },
+            Frame::Memory { pid: 70_000 },
             Frame::Reply {
                 sequence: 17,
                 status: Status::Panicked,
@@ -547,6 +563,12 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_that_is_made_without_memory_is_like_any_other() {
+        let frame = memory_frame(70_000);
+        assert_eq!(Frame::decode(&frame), Ok(Some((Frame::Memory { pid: 70_000 }, 9))));
+    }
+
+    #[test]
     fn a_frame_that_is_cut_short_is_awaited_or_refused_but_never_misread() {
         for frame in frames() {
             let mut whole = Vec::new();
@@ -573,7 +595,7 @@ mod tests {
     proptest! {
         #[test]
         fn random_bytes_never_panic(
-            kind in 0u8..15,
+            kind in 0u8..16,
             body in prop::collection::vec(any::<u8>(), 0..300),
         ) {
             let mut input = (body.len() as u32 + 1).to_le_bytes().to_vec();

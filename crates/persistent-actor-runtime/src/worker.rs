@@ -22,6 +22,8 @@ use crate::buffers::{pool, use_shared_memory};
 use crate::event::now_ns;
 use crate::handle::KillPoint;
 use crate::lending::{Lending, Payload};
+use crate::mapping::mapped_bytes;
+use crate::memory_holder;
 use crate::process::kill_this_process;
 use crate::slot_buffers::slot_buffers;
 use crate::socket::{Inbox, Outbox, receive};
@@ -300,7 +302,7 @@ pub(crate) fn serve<A: Remote>(
         Ok(instance) => instance,
         Err(error) => connection.fail(&error),
     };
-    match serve_requests(&mut connection, &mut instance, assignment.run) {
+    match serve_requests(&mut connection, &mut instance, assignment) {
         Ok(()) => match instance.close() {
             Ok(()) => std::process::exit(0),
             Err(error) => connection.fail(&error),
@@ -341,8 +343,10 @@ impl From<io::Error> for Stop {
 fn serve_requests<A: Remote>(
     connection: &mut Connection,
     instance: &mut Instance<A>,
-    run: SessionId,
+    assignment: &Assignment,
 ) -> Result<(), Stop> {
+    let run = assignment.run;
+    let mut holds_memory = !assignment.holds_memory;
     let state = instance.state();
     connection.send(&Frame::Ready { epoch: state.epoch(), sequence: state.sequence() })?;
     while let Some(request) = connection.receive_request(run)? {
@@ -368,6 +372,11 @@ fn serve_requests<A: Remote>(
         }
         instance.maintain()?;
         connection.release()?;
+        if !holds_memory && mapped_bytes() >= memory_holder::MIN_BYTES {
+            holds_memory = true;
+            // Without it, a death is noticed later.
+            let _ = memory_holder::start(connection.socket.as_fd());
+        }
     }
     Ok(())
 }

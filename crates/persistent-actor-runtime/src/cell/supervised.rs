@@ -14,7 +14,7 @@ use crate::event::{CallStatus, EventKind, Exit};
 use crate::lending::Payload;
 use crate::link::{Flushed, Link};
 use crate::pending::{Charge, Held, PendingCall};
-use crate::process::WorkerProcess;
+use crate::process::{MemoryHolder, WorkerProcess};
 use crate::wire::{Frame, Stamps, Status, Value, WireError};
 
 /// What a frame from the worker was, as far as its supervisor wants to know.
@@ -39,6 +39,8 @@ pub(crate) struct Death {
     pub(crate) exit: Exit,
     /// What it said of it.
     pub(crate) said: Option<String>,
+    /// Who still has its memory.
+    pub(crate) memory: Option<MemoryHolder>,
 }
 
 impl Death {
@@ -113,6 +115,11 @@ impl Cell {
                 link.seat.written = Some(Written { epoch, number, offset, bytes: bytes.to_vec() });
             }
             (Frame::Fatal { reason }, _) => *said = Some(reason.to_owned()),
+            (Frame::Memory { pid }, _) => {
+                let holder = MemoryHolder::new(pid);
+                let holder = holder.map_err(|error| WireError(format!("process {pid}: {error}")));
+                link.memory = Some(holder?);
+            }
             (Frame::Buffer { id, len }, Some(descriptor)) => {
                 link.lending.learn(id, len, descriptor)?;
             }
@@ -204,7 +211,7 @@ impl Cell {
     /// The process is gone and reaped: charges its death and lets go of the connection.
     pub(crate) fn detach(&self, exit: Exit, said: Option<String>) -> Option<Death> {
         let mut state = self.state();
-        let link = state.link.take()?;
+        let mut link = state.link.take()?;
         state.process = None;
         let reason = said.clone();
         self.emit(|| EventKind::Died { exit, reason });
@@ -212,7 +219,8 @@ impl Cell {
         // Without a status, nobody has seen it end.
         let seen = exit.code.or(exit.signal).is_some();
         let epoch = if seen { link.epoch } else { 0 };
-        let death = Death { was_ready, killed: state.killed, epoch, closed, exit, said };
+        let (killed, memory) = (state.killed, link.memory.take());
+        let death = Death { was_ready, killed, epoch, closed, exit, said, memory };
         if death.was_ready {
             self.charge(&mut state, &death);
             self.count_busy(&mut state);
@@ -238,8 +246,8 @@ impl Cell {
         }
         let exit = Exit { code: None, signal: None };
         // To the calls it is as if this node had killed it.
-        let (closed, said) = (false, None);
-        let death = Death { was_ready: true, killed: true, epoch: 0, closed, exit, said };
+        let (closed, said, memory) = (false, None, None);
+        let death = Death { was_ready: true, killed: true, epoch: 0, closed, exit, said, memory };
         self.charge(&mut state, &death);
         self.count_busy(&mut state);
         let incarnation = self.incarnation();
@@ -280,6 +288,8 @@ impl Cell {
             state.killed = true;
             self.emit(|| EventKind::Killed);
             process.kill();
+            // Takes long if there is much of it: it begins now.
+            state.link.iter().filter_map(|link| link.memory.as_ref()).for_each(MemoryHolder::kill);
         }
     }
 

@@ -1,0 +1,262 @@
+//! The process that keeps the memory of a large actor when its own dies.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and tell")]
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use persistent_actor_runtime::{Bytes, Durability, Node, actor, safe_state, worker_for_tests};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use serde::{Deserialize, Serialize};
+use support::{Counter, node, state_root};
+
+worker_for_tests!();
+
+const LEN: usize = 6 << 20;
+/// How long a test waits for something before it fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An array whose bytes are all the same.
+#[derive(Serialize, Deserialize)]
+struct Block {
+    data: Bytes,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self { data: Bytes::build(LEN, |out| out.fill(0)) }
+    }
+}
+
+#[actor]
+impl Block {
+    /// Adds to every byte.
+    #[safe_state("data")]
+    fn add(&mut self, other: Bytes) -> Bytes {
+        self.data = Bytes::build(LEN, |out| {
+            let sums = self.data.iter().zip(&other[..]).map(|(a, b)| a.wrapping_add(*b));
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum);
+        });
+        self.data.clone()
+    }
+
+    fn data(&self) -> Bytes {
+        self.data.clone()
+    }
+
+    fn process(&self) -> u32 {
+        std::process::id()
+    }
+}
+
+fn filled(value: u8) -> Bytes {
+    Bytes::build(LEN, |out| out.fill(value))
+}
+
+fn filled_with(bytes: &Bytes) -> Option<u8> {
+    let first = *bytes.first()?;
+    (bytes.len() == LEN && bytes.iter().all(|byte| *byte == first)).then_some(first)
+}
+
+fn id(pid: u32) -> Pid {
+    Pid::from_raw(pid.try_into().unwrap()).unwrap()
+}
+
+fn kill(pid: u32) {
+    kill_process(id(pid), Signal::KILL).unwrap();
+}
+
+/// The holders of the memory of this worker, also dead ones: they are in its process group.
+fn holders_of(worker: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let Ok(pid) = entry.unwrap().file_name().to_string_lossy().parse::<u32>() else { continue };
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let Some((name, rest)) = stat.rsplit_once(") ") else { continue };
+        let group = rest.split(' ').nth(2).unwrap();
+        if name.ends_with("(actor-memory") && group.parse() == Ok(worker) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// The holder of the memory of an actor that has answered a large call.
+async fn holder_of(worker: u32) -> u32 {
+    let begin = Instant::now();
+    loop {
+        if let [holder] = holders_of(worker)[..] {
+            return holder;
+        }
+        assert!(begin.elapsed() < PATIENCE, "nobody holds the memory");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn wait_until_gone(holder: u32) {
+    let begin = Instant::now();
+    while std::path::Path::new(&format!("/proc/{holder}")).exists() {
+        assert!(begin.elapsed() < PATIENCE, "it is still there, if only as a zombie");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_memory_of_a_large_actor_is_held_until_its_successor_serves() {
+    for durability in [Durability::None, Durability::Process, Durability::Power] {
+        let root = state_root();
+        let node = node(&root, durability);
+        let block = node.actor::<Block>("block").spawn().await.unwrap();
+        let mut expected = 0;
+        for _ in 0..4 {
+            let reply = block.add(filled(3)).await.unwrap();
+            expected += 3;
+            assert_eq!(filled_with(&reply), Some(expected));
+            let worker = block.process().await.unwrap();
+            let holder = holder_of(worker).await;
+            let descriptors = std::fs::read_dir(format!("/proc/{holder}/fd")).unwrap().count();
+            assert_eq!(descriptors, 0, "it has nothing open");
+            kill(worker);
+            let kept = block.data().await.unwrap();
+            if durability == Durability::None {
+                expected = 0;
+            }
+            assert_eq!(filled_with(&kept), Some(expected));
+            assert_ne!(block.process().await.unwrap(), worker);
+            wait_until_gone(holder).await;
+            assert_eq!(filled_with(&reply), Some(if expected == 0 { 3 } else { expected }));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_actor_goes_on_when_the_holder_of_its_memory_is_killed() {
+    let root = state_root();
+    let node = node(&root, Durability::Process);
+    let block = node.actor::<Block>("block").spawn().await.unwrap();
+    block.add(filled(1)).await.unwrap();
+    let worker = block.process().await.unwrap();
+    let holder = holder_of(worker).await;
+    kill(holder);
+    assert_eq!(filled_with(&block.add(filled(1)).await.unwrap()), Some(2));
+    assert_eq!(block.process().await.unwrap(), worker);
+    block.kill().await.unwrap();
+    assert_eq!(filled_with(&block.add(filled(1)).await.unwrap()), Some(3));
+    wait_until_gone(holder).await;
+}
+
+#[tokio::test]
+async fn small_actors_have_none_and_nobody_has_if_it_is_not_wanted() {
+    let root = state_root();
+    let first = node(&root, Durability::Process);
+    let counter = first.actor::<Counter>("visits").spawn().await.unwrap();
+    for expected in 1..5 {
+        assert_eq!(counter.increment(1).await.unwrap(), expected);
+    }
+    // A holder is started before the next call is taken.
+    assert_eq!(holders_of(counter.process().await.unwrap()), []);
+    drop((first, counter));
+    let builder = Node::builder().durability(Durability::Process).fast_restart(false);
+    let second = builder.open(root.path()).unwrap();
+    let block = second.actor::<Block>("block").spawn().await.unwrap();
+    for _ in 0..5 {
+        block.add(filled(1)).await.unwrap();
+    }
+    assert_eq!(holders_of(block.process().await.unwrap()), []);
+}
+
+#[tokio::test]
+async fn it_goes_with_its_actor_and_its_node() {
+    let root = state_root();
+    let first = node(&root, Durability::Process);
+    let block = first.actor::<Block>("block").spawn().await.unwrap();
+    block.add(filled(1)).await.unwrap();
+    let holder = holder_of(block.process().await.unwrap()).await;
+    block.stop().await.unwrap();
+    wait_until_gone(holder).await;
+
+    let block = first.actor::<Block>("block").spawn().await.unwrap();
+    block.add(filled(1)).await.unwrap();
+    let holder = holder_of(block.process().await.unwrap()).await;
+    drop(first);
+    assert!(!std::path::Path::new(&format!("/proc/{holder}")).exists(), "not even a zombie");
+}
+
+/// Runs in a program of its own: has the memory of an actor held, tells by whom, waits for ever.
+#[test]
+#[ignore = "a program that another test starts"]
+fn a_program_with_a_large_actor() {
+    let Some(root) = std::env::var_os("TEST_STATE_ROOT") else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let node = Node::builder().durability(Durability::Process).open(root).unwrap();
+        let block = node.actor::<Block>("block").spawn().await.unwrap();
+        block.add(filled(1)).await.unwrap();
+        println!("\nholder: {}", holder_of(block.process().await.unwrap()).await);
+        std::future::pending::<()>().await;
+    });
+}
+
+#[test]
+fn it_does_not_outlive_a_program_that_is_killed() {
+    let root = state_root();
+    let mut program = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_program_with_a_large_actor", "--ignored", "--nocapture"])
+        .env("TEST_STATE_ROOT", root.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(program.stdout.take().unwrap());
+    let line = output.lines().map(Result::unwrap).find(|line| line.starts_with("holder: "));
+    let holder: u32 = line.unwrap()["holder: ".len()..].parse().unwrap();
+    let holder: OwnedFd = pidfd_open(id(holder), PidfdFlags::empty()).unwrap();
+    program.kill().unwrap();
+    program.wait().unwrap();
+    let mut descriptors = [PollFd::new(&holder, PollFlags::IN)];
+    let patience = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+    assert_eq!(poll(&mut descriptors, Some(&patience)).unwrap(), 1, "the process lives on");
+}
+
+#[tokio::test]
+async fn random_kills_of_a_large_actor_lose_nothing_double_nothing_and_leave_nobody() {
+    let seed = std::env::var("KILL_SEED").map_or_else(|_| rand::random(), |s| s.parse().unwrap());
+    println!("KILL_SEED={seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    for durability in [Durability::Process, Durability::Power] {
+        let root = state_root();
+        let node = node(&root, durability);
+        let block = node.actor::<Block>("block").spawn().await.unwrap();
+        let mut workers = vec![block.process().await.unwrap()];
+        let (mut expected, mut last) = (0u8, block.data().await.unwrap());
+        for _ in 0..40 {
+            let call = support::start(block.add(filled(7))).await;
+            if random.random_range(0..3) > 0 {
+                let pause = Duration::from_micros(random.random_range(0..6000));
+                tokio::time::sleep(pause).await;
+                if let Some(worker) = Pid::from_raw(block.pid().cast_signed()) {
+                    workers.push(worker.as_raw_nonzero().get().cast_unsigned());
+                    // It may have died of the last kill.
+                    let _ = kill_process(worker, Signal::KILL);
+                }
+            }
+            let reply = call.await.unwrap();
+            assert_eq!(filled_with(&last), Some(expected), "what was answered stays what it was");
+            expected = expected.wrapping_add(7);
+            assert_eq!(filled_with(&reply), Some(expected));
+            last = reply;
+        }
+        node.shutdown().await;
+        for worker in workers {
+            for holder in holders_of(worker) {
+                wait_until_gone(holder).await;
+            }
+        }
+    }
+}
