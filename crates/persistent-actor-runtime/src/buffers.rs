@@ -152,6 +152,8 @@ enum Content {
     Own(Arc<Mapping>),
     /// In a buffer that was received.
     Borrowed(Arc<Mapping>, Arc<Returns>),
+    /// In a slot of this process's state that an earlier incarnation has written.
+    Committed(Arc<Mapping>),
     /// Was received, then copied in order to be written.
     Copied(Box<dyn Memory>),
 }
@@ -169,17 +171,25 @@ impl SharedMemory {
         Self { content: Content::Borrowed(mapping, returns), len }
     }
 
+    /// What is committed and lies in a slot that is written no more.
+    pub(crate) fn committed(mapping: Arc<Mapping>) -> Self {
+        let len = mapping.len();
+        Self { content: Content::Committed(mapping), len }
+    }
+
     /// The buffer that holds the content; `None` if it lies on the heap.
     pub(crate) fn mapping(&self) -> Option<&Arc<Mapping>> {
         match &self.content {
-            Content::Own(mapping) | Content::Borrowed(mapping, _) => Some(mapping),
+            Content::Own(mapping) | Content::Borrowed(mapping, _) | Content::Committed(mapping) => {
+                Some(mapping)
+            }
             Content::Copied(memory) => memory.as_any().downcast_ref::<Self>()?.mapping(),
         }
     }
 
     /// Puts the content where this process may write it.
     fn copy_if_borrowed(&mut self) {
-        if let Content::Borrowed(mapping, _) = &self.content {
+        if let Content::Borrowed(mapping, _) | Content::Committed(mapping) = &self.content {
             let mut copy = SharedPool.allocate(self.len);
             copy.as_mut_slice().copy_from_slice(&mapping.bytes()[..self.len]);
             self.give_up();
@@ -195,7 +205,7 @@ impl SharedMemory {
                 None => pool().give_back(mapping),
             },
             Content::Borrowed(mapping, returns) => returns.push(mapping.id()),
-            Content::Copied(_) => {}
+            Content::Copied(_) | Content::Committed(_) => {}
         }
     }
 }
@@ -203,7 +213,9 @@ impl SharedMemory {
 impl Memory for SharedMemory {
     fn as_slice(&self) -> &[u8] {
         match &self.content {
-            Content::Own(mapping) | Content::Borrowed(mapping, _) => &mapping.bytes()[..self.len],
+            Content::Own(mapping) | Content::Borrowed(mapping, _) | Content::Committed(mapping) => {
+                &mapping.bytes()[..self.len]
+            }
             Content::Copied(memory) => memory.as_slice(),
         }
     }
@@ -217,7 +229,7 @@ impl Memory for SharedMemory {
             // `&mut Memory` can be had.
             Content::Own(mapping) => unsafe { &mut mapping.bytes_mut()[..self.len] },
             Content::Copied(memory) => memory.as_mut_slice(),
-            Content::Borrowed(..) => unreachable!("was copied just now"),
+            Content::Borrowed(..) | Content::Committed(_) => unreachable!("was copied just now"),
         }
     }
 
@@ -227,6 +239,8 @@ impl Memory for SharedMemory {
             Content::Copied(memory) => memory.slot(),
             // The content is that of a slot, but may be a part of it only.
             Content::Borrowed(..) => None,
+            // Not one in which anything can be built.
+            Content::Committed(_) => None,
         }
     }
 

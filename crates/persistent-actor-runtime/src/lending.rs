@@ -14,6 +14,7 @@ use persistent_actor::{Bytes, Encoded};
 
 use crate::buffers::{Returns, SharedMemory, pool};
 use crate::mapping::{MAX_BUFFER_BYTES, Mapping};
+use crate::slot_buffers::Committed;
 use crate::socket::Outbox;
 use crate::wire::{
     BlobRef, BufferId, Frame, Inline, MAX_BLOBS, MAX_INLINE_BYTES, Value, WireError,
@@ -66,7 +67,11 @@ impl Payload {
         let mut blobs = value.blobs;
         for blob in &mut blobs {
             if shared_mapping(blob).is_none() {
-                *blob = copy_to_shared_memory(blob.len(), |out| blob.memory().copy_to(out))?;
+                let copy = || copy_to_shared_memory(blob.len(), |out| blob.memory().copy_to(out));
+                *blob = match blob.memory().as_any().downcast_ref::<Committed>() {
+                    Some(committed) => committed.copy(copy)?,
+                    None => copy()?,
+                };
             }
         }
         let inline = if value.inline.len() < MAX_INLINE_BYTES {

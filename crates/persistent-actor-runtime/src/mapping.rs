@@ -66,7 +66,7 @@ enum Home {
     Memory,
     /// In a slot file of this process's state.
     Slot(SlotId),
-    /// In a slot file of another process's state.
+    /// In a slot file that another process has written: a peer, or an earlier incarnation.
     PeersSlot,
 }
 
@@ -107,7 +107,7 @@ impl Mapping {
         Self::map_slot(id, descriptor, len, true, Home::Slot(slot))
     }
 
-    /// Maps what a peer has built in a slot, for reading.
+    /// Maps what another process has put into a slot, for reading.
     pub(crate) fn open_slot(id: BufferId, descriptor: OwnedFd, len: u64) -> io::Result<Self> {
         Self::map_slot(id, descriptor, len, false, Home::PeersSlot)
     }

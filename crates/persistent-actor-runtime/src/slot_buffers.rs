@@ -3,13 +3,15 @@
 //! What is built there lies where the store keeps it: a commit has only to checksum it. When a
 //! slot may be written is said by the store; see [`SlotPool`].
 
+use std::any::Any;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use persistent_actor::store::{SlotId, SlotPool, StorageFile};
+use persistent_actor::{Bytes, Memory};
 
-use crate::buffers::pool;
+use crate::buffers::{SharedMemory, pool};
 use crate::mapping::Mapping;
 
 /// Values below this size are not built in slots. Bytes. They are written in about the time that
@@ -118,14 +120,62 @@ impl SlotPool for SlotBuffers {
         let found = entries.iter().position(idle);
         found.map(|index| drop(entries.remove(index))).is_some()
     }
+
+    fn map_committed(
+        &self,
+        _: SlotId,
+        file: &dyn StorageFile,
+        len: u64,
+        is_kept: bool,
+    ) -> Option<Box<dyn Memory>> {
+        let file = file.to_map()?.try_clone_to_owned().ok()?;
+        let mapping = Arc::new(Mapping::open_slot(pool().next_id(), file, len).ok()?);
+        Some(match is_kept {
+            true => Box::new(SharedMemory::committed(mapping)),
+            false => Box::new(Committed { mapping, copy: OnceLock::new() }),
+        })
+    }
+}
+
+/// What is committed and lies in a slot that may be written anew when this process is gone: others
+/// get a copy.
+pub(crate) struct Committed {
+    mapping: Arc<Mapping>,
+    copy: OnceLock<Bytes>,
+}
+
+impl Committed {
+    /// The content in memory that others may read, made by `copy` if it is not there.
+    pub(crate) fn copy<E>(&self, copy: impl FnOnce() -> Result<Bytes, E>) -> Result<Bytes, E> {
+        if let Some(known) = self.copy.get() {
+            return Ok(known.clone());
+        }
+        let made = copy()?;
+        Ok(self.copy.get_or_init(|| made).clone())
+    }
+}
+
+impl Memory for Committed {
+    fn as_slice(&self) -> &[u8] {
+        self.mapping.bytes()
+    }
+
+    fn is_writable(&self) -> bool {
+        false
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        unreachable!("it is copied first")
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use persistent_actor::Memory;
-
     use super::*;
-    use crate::buffers::SharedMemory;
 
     const SLOT: SlotId = SlotId { epoch: 1, number: 1 };
     const LEN: usize = 2 << 20;

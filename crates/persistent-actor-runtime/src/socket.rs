@@ -11,6 +11,8 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
     sendmsg, socketpair,
 };
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::mapping::Mapping;
 use crate::wire::{Frame, LENGTH_BYTES, WireError, announced_length};
@@ -21,6 +23,23 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
         socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::io::ioctl_fionbio(&node, true)?;
     Ok((node, worker))
+}
+
+/// A socket, to be woken when something arrives.
+///
+/// For reading only: the socket becomes writable anew with each message that the worker takes, and
+/// to be woken by that would double the cost of a call.
+pub(crate) fn for_reading(socket: OwnedFd) -> io::Result<Arc<AsyncFd<OwnedFd>>> {
+    // SAFETY: an `OwnedFd` is open as long as it lives, and its number never changes; the
+    // `AsyncFd` owns it until it is dropped itself.
+    Ok(Arc::new(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? }))
+}
+
+/// The same socket, to be woken when it takes more.
+pub(crate) fn for_writing(socket: &AsyncFd<OwnedFd>) -> io::Result<AsyncFd<OwnedFd>> {
+    let again = socket.get_ref().try_clone()?;
+    // SAFETY: as for the socket itself.
+    Ok(unsafe { AsyncFd::register_with_interest(again, Interest::WRITABLE)? })
 }
 
 /// How much room the outbox keeps when it is empty. Bytes.

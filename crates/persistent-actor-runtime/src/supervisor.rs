@@ -10,7 +10,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use persistent_actor::codec;
-use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
@@ -23,7 +22,7 @@ use crate::event::EventKind;
 use crate::init::EntryPoint;
 use crate::lending::Payload;
 use crate::process::{MemoryHolder, WorkerProcess};
-use crate::socket::{Arrived, Inbox, pair};
+use crate::socket::{Arrived, Inbox, for_reading, for_writing, pair};
 use crate::spawner;
 use crate::standby::{Standby, Starting, Waiting};
 
@@ -374,23 +373,6 @@ impl Supervisor {
             }
         }
     }
-}
-
-/// A socket, to be woken when something arrives.
-///
-/// For reading only: the socket becomes writable anew with each message that the worker takes, and
-/// to be woken by that would double the cost of a call.
-fn for_reading(socket: OwnedFd) -> io::Result<Arc<AsyncFd<OwnedFd>>> {
-    // SAFETY: an `OwnedFd` is open as long as it lives, and its number never changes; the
-    // `AsyncFd` owns it until it is dropped itself.
-    Ok(Arc::new(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? }))
-}
-
-/// The same socket, to be woken when it takes more.
-fn for_writing(socket: &AsyncFd<OwnedFd>) -> io::Result<AsyncFd<OwnedFd>> {
-    let again = socket.get_ref().try_clone()?;
-    // SAFETY: as for the socket itself.
-    Ok(unsafe { AsyncFd::register_with_interest(again, Interest::WRITABLE)? })
 }
 
 fn io_reason(error: io::Error) -> Option<String> {

@@ -99,8 +99,8 @@ impl Options {
 
     /// The incarnations that opened this state under these [epochs](ActorState::epoch) have ended:
     /// their processes are gone, and can write no more. Files that they left may then be used
-    /// again, which makes the first commit of a large value some milliseconds faster; the others
-    /// are removed by [`maintain`](ActorState::maintain), after the first calls.
+    /// again, if all that came after them have ended, too, which makes the first commit of a large
+    /// value some milliseconds faster; the others are removed by [`maintain`](ActorState::maintain), after the first calls.
     ///
     /// Only whoever has waited for the process itself (`waitpid`) can know that. Silence, a
     /// closed connection or a time that has passed prove nothing.
@@ -111,7 +111,8 @@ impl Options {
     }
 
     /// Lets large arrays be built where they are stored, in memory of this pool, which serves no
-    /// other state. Only at [`Durability::Process`]; at other levels the pool gets nothing.
+    /// other state: only at [`Durability::Process`]. And lets those that an earlier incarnation has
+    /// stored be read there, at any level; see [`SlotPool::map_committed`].
     #[must_use]
     pub fn build_in_place(mut self, pool: Arc<dyn SlotPool>) -> Self {
         self.in_place = InPlace(Some(pool));

@@ -80,6 +80,8 @@ fn recorded_in_place() -> SimDisk {
     run(&disk, &options, &reusing_workload()).unwrap();
     let given = *slots.0.given.lock().unwrap();
     assert!(given >= 20, "{given} arrays were built in slots");
+    let mapped = *slots.0.mapped.lock().unwrap();
+    assert!(mapped >= 2, "{mapped} arrays stayed in their slots when the state was opened");
     disk
 }
 

@@ -115,6 +115,31 @@ fn a_slot_of_an_incarnation_that_may_still_write_is_not_used_again() {
     assert!(kept.iter().all(|byte| *byte == 4), "what the superseded one wrote is nowhere");
 }
 
+/// It may have been mapped by whoever came after its writer.
+#[test]
+fn a_slot_is_not_used_again_while_somebody_lives_who_came_after_its_writer() {
+    use std::io::Read;
+    let dir = tempfile::tempdir().unwrap();
+    let options = || ActorState::options().durability(Durability::Power);
+    let content = |byte| Bytes::from(vec![byte; 300_000]);
+    let mut first = options().open(dir.path()).unwrap();
+    first.set("large", &content(1)).unwrap();
+    let ended = first.epoch();
+    drop(first);
+    let mut read = Vec::new();
+    let mut slot = fs::File::open(&files(dir.path(), "slot-")[0]).unwrap();
+
+    let mut second = options().open(dir.path()).unwrap();
+    second.set("large", &content(2)).unwrap();
+    let mut third = options().ended([ended]).open(dir.path()).unwrap();
+    for byte in 3..6 {
+        third.set("large", &content(byte)).unwrap();
+    }
+    slot.read_to_end(&mut read).unwrap();
+    assert!(read[4096..].iter().all(|byte| *byte == 1), "it is what the second has found");
+    second.set("large", &content(9)).unwrap_err();
+}
+
 /// The slot of the one is used for the other, and nothing in it has to change.
 #[test]
 fn an_array_with_the_bytes_of_a_forgotten_text_is_still_an_array() {

@@ -1,18 +1,17 @@
 //! [`FileStore`]: a state in files; see `docs/format.md` for what lies where and why.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::disk::{Disk, Listing};
+use super::disk::Disk;
 use super::failure::{Failure, ReadError};
 use super::fence::Claim;
 use super::frame::{self, Framing, Kind};
 use super::group::{Member, Written};
 use super::names::{FileId, FileName};
+use super::opening::{recover, refuse_early, sync_inherited, takes_over_slots};
 use super::patches::Plan;
 use super::payload::{self, INLINE_LIMIT, Unplaced};
-use super::recovery::{self, Reading, Recovered, Survey};
+use super::recovery::Recovered;
 use super::segment::{Grouped, Purpose, Segment, SegmentHeader, Sizes, Spare};
 use super::slots::{Slots, Target};
 use super::storage::{self, Storage};
@@ -217,8 +216,9 @@ impl FileStore {
     /// have ended write no more.
     fn tidy_up(&mut self, names: &[FileName], options: &Options) -> Result<(), Stop> {
         let (epoch, ended) = (self.claim.epoch, &options.ended);
-        // What was built in a slot may have been passed on, and is read there by whoever has it.
-        let are_ours = options.durability == Durability::Power || options.in_place.0.is_none();
+        let takes_over = takes_over_slots(options);
+        // Those that came after its writer may have it mapped.
+        let is_forsaken = |id: FileId| (id.epoch..epoch).all(|epoch| ended.contains(&epoch));
         if !names.contains(&FileName::Identity) {
             identity::write(&self.disk, self.state_id, epoch)?;
         }
@@ -228,9 +228,7 @@ impl FileStore {
             let superfluous = match name {
                 FileName::Slot(id) if id.epoch < epoch && self.slots.contains(id) => false,
                 // No more than what a reserve of our own would be.
-                FileName::Slot(id)
-                    if are_ours && ended.contains(&id.epoch) && reusable.len() < needed =>
-                {
+                FileName::Slot(id) if takes_over && is_forsaken(id) && reusable.len() < needed => {
                     reusable.push(name);
                     false
                 }
@@ -473,72 +471,6 @@ impl Store for FileStore {
 
 fn is_synced(options: &Options) -> bool {
     options.durability == Durability::Power && options.switches.sync
-}
-
-/// Refuses what can be refused before another writer is fenced.
-///
-/// Gives the names of all files.
-fn refuse_early(disk: &Disk, path: &Path, options: &Options) -> Result<Listing, OpenError> {
-    let read_error = |error: ReadError| error.into_open_error(path);
-    let listing = disk.list().map_err(|failure| read_error(failure.into()))?;
-    match recovery::survey(&listing).map_err(read_error)? {
-        Survey::Foreign(found) => {
-            return Err(OpenError::NotAState { path: path.to_owned(), found });
-        }
-        Survey::Nothing if !options.create => {
-            return Err(OpenError::NotFound { path: path.to_owned() });
-        }
-        Survey::Nothing => {}
-        Survey::State(head) => match recovery::read_header(disk, Purpose::State, head, true) {
-            // Damage is told after another look, under our claim; what is missing may have moved.
-            Err(ReadError::Damaged { .. }) | Ok(_) => {}
-            Err(ReadError::Io(failure)) if failure.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(read_error(error)),
-        },
-    }
-    Ok(listing)
-}
-
-/// Makes durable what an incarnation at a lower level has left.
-fn sync_inherited(disk: &Disk, slots: &Slots) -> Result<(), Failure> {
-    match disk.open(FileName::Identity) {
-        Err(failure) if failure.kind() == ErrorKind::NotFound => {}
-        file => disk.sync(&file?)?,
-    }
-    slots.sync_adopted(disk)
-}
-
-/// Reads the state under our claim, `None` if there is none; also gives the names of all files.
-fn recover(
-    disk: &Disk,
-    options: &Options,
-) -> Result<(Option<Recovered>, Vec<FileName>), ReadError> {
-    let attempts: u32 = if options.patient { 5 } else { 1 };
-    let reading = Reading {
-        verify: options.switches.checksum,
-        redo: options.switches.redo,
-        trusted_run: options.trusted_run,
-        chain: options.chain.clone(),
-    };
-    let mut attempt: u32 = 0;
-    loop {
-        let listing = disk.list()?;
-        let has_identity = listing.names.contains(&FileName::Identity);
-        let Survey::State(head) = recovery::survey(&listing)? else {
-            return Ok((None, listing.names));
-        };
-        match recovery::read(disk, head, has_identity, &reading) {
-            Ok(recovered) => return Ok((Some(recovered), listing.names)),
-            // An older incarnation may be in the middle of its last write.
-            Err(ReadError::Damaged { .. } | ReadError::GroupMissing { .. })
-                if attempt + 1 < attempts =>
-            {
-                attempt += 1;
-                std::thread::sleep(Duration::from_millis(u64::from(attempt)));
-            }
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 fn header(state_id: u128, id: FileId, capacity: u64, member: Option<Member>) -> SegmentHeader {

@@ -10,7 +10,8 @@ use super::patches::Plan;
 use super::payload::{
     self, BlobRef, Contents, INLINE_LIMIT, Inline, Place, References, SlotRef, Unplaced,
 };
-use super::recovery::{self, Reading, Replayed, Survey};
+use super::reading::Reading;
+use super::recovery::{self, Replayed, Survey};
 use super::replay::Tail;
 use super::salvage::{Salvage, salvage_on};
 use super::storage::Storage;

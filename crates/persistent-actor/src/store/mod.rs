@@ -18,9 +18,11 @@ mod inspect;
 mod layout;
 mod mapped;
 mod names;
+mod opening;
 mod patches;
 mod payload;
 mod placeholders;
+mod reading;
 mod recovery;
 #[cfg(feature = "redis")]
 mod redis;

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::View;
 use super::disk::{Disk, Listing};
 use super::failure::ReadError;
 use super::frame::{Kind, SECTOR};
@@ -14,9 +13,11 @@ use super::layout::Malformed;
 use super::names::{FileId, FileName};
 use super::patches::{Patch, Sets};
 use super::payload::{self, BlobRef, Contents, Inline, Place, SlotRef};
+use super::reading::Reading;
 use super::replay::{self, Damage, Extent};
 use super::segment::{Grouped, HeaderError, Purpose, SegmentHeader};
 use super::slots::{Content, SlotReader, Slots};
+use super::{InPlace, View};
 use crate::bytes::{Bytes, BytesId};
 use crate::codec::Encoded;
 use crate::ledger::LedgerLimits;
@@ -99,25 +100,6 @@ pub(super) fn check_length(
     }
     let reason = format!("the file should have {} bytes, it has {}", header.capacity, bytes.len());
     Err(ReadError::damaged(name, bytes.len() as u64, reason))
-}
-
-/// How the journal of a state is read.
-#[derive(Clone, Debug)]
-pub(crate) struct Reading {
-    /// Whether checksums are compared.
-    pub(crate) verify: bool,
-    /// Whether what only the group journal knows is put in.
-    pub(crate) redo: bool,
-    /// The run of a group journal of which all that was written is known to be in the file still.
-    pub(crate) trusted_run: Option<u128>,
-    /// A group journal that was read before.
-    pub(crate) chain: Option<Arc<Chain>>,
-}
-
-impl Default for Reading {
-    fn default() -> Self {
-        Self { verify: true, redo: true, trusted_run: None, chain: None }
-    }
 }
 
 /// A journal with all that is known of it.
@@ -214,7 +196,7 @@ impl<'a> Replayed<'a> {
         if has_identity && identity::read(disk, verify)? != header.state_id {
             return Err(ReadError::damaged(name, 16, "the journal belongs to another state"));
         }
-        let mut holes = Holes::new(disk, header.state_id, verify);
+        let mut holes = Holes::new(disk, header.state_id, reading);
         let mut state = None;
         let extent = replay::replay(&bytes, &header.framing(verify), durable, |item| {
             match (item.kind, &mut state) {
@@ -292,6 +274,8 @@ struct Holes<'a> {
     disk: &'a Disk,
     state_id: u128,
     verify: bool,
+    in_place: InPlace,
+    slots_are_kept: bool,
     /// How long a content each slot has room for.
     rooms: HashMap<FileId, u64>,
     zeros: Zeros,
@@ -332,11 +316,13 @@ impl What {
 }
 
 impl<'a> Holes<'a> {
-    fn new(disk: &'a Disk, state_id: u128, verify: bool) -> Self {
+    fn new(disk: &'a Disk, state_id: u128, reading: &Reading) -> Self {
         Self {
             disk,
             state_id,
-            verify,
+            verify: reading.verify,
+            in_place: reading.in_place.clone(),
+            slots_are_kept: reading.slots_are_kept,
             rooms: HashMap::new(),
             zeros: Zeros::default(),
             by_reference: HashMap::new(),
@@ -461,6 +447,9 @@ impl<'a> Holes<'a> {
         (reference, is): (SlotRef, Is),
     ) -> Result<(Bytes, Content), ReadError> {
         let Is::Paged(sets) = is else {
+            if let Some(mapped) = self.map(reference)? {
+                return Ok(mapped);
+            }
             let mut content = Ok(Content::default());
             let bytes = Bytes::build(reference.len as usize, |buffer| {
                 content = self.load(reference, buffer);
@@ -477,6 +466,18 @@ impl<'a> Holes<'a> {
             tree.write(*offset as usize, bytes);
         }
         Ok((Paged::bytes(tree), content.clone()))
+    }
+
+    /// Lets a large array stay where it is, if it can.
+    fn map(&self, reference: SlotRef) -> Result<Option<(Bytes, Content)>, ReadError> {
+        let reader = self.reader(reference)?;
+        let file = reader.storage_file();
+        let mapped =
+            self.in_place.map_committed(reference.slot, file, reference.len, self.slots_are_kept);
+        let Some(memory) = mapped else { return Ok(None) };
+        // Read and not looked at: where the disk fails, this is an error that can be told.
+        let content = reader.verify(reference)?;
+        Ok(Some((Bytes::from_memory(memory), content)))
     }
 
     fn load(&self, reference: SlotRef, buffer: &mut [u8]) -> Result<Content, ReadError> {

@@ -8,6 +8,7 @@ use super::failure::ReadError;
 use super::layout::{Put, is_zero, u32_at, u64_at, u128_at};
 use super::names::{FileId, FileName};
 use super::payload::SlotRef;
+use super::storage::StorageFile;
 use crate::page_tree::{PAGE, PageTree};
 
 /// The unit of comparing, writing and checking. Bytes.
@@ -122,7 +123,29 @@ impl SlotReader {
         Ok(content)
     }
 
-    /// The same in pages.
+    /// Reads the content that `reference` names, checks it, and keeps nothing of it.
+    ///
+    /// Through a buffer that stays in the cache: 10 MiB take 0.7 ms, and 2 ms into memory that
+    /// has yet to be entered into the page table.
+    pub(crate) fn verify(&self, reference: SlotRef) -> Result<Content, ReadError> {
+        let mut content = Content { len: reference.len, hashes: Vec::new() };
+        let len = reference.len as usize;
+        let mut buffer = vec![0; CHUNK.min(len)];
+        for (index, start) in (0..len).step_by(CHUNK).enumerate() {
+            let chunk = &mut buffer[..CHUNK.min(len - start)];
+            self.file.read_at(chunk, CONTENT_OFFSET + start as u64)?;
+            content.hashes.push(chunk_hash(chunk, index));
+        }
+        self.check(reference, &content)?;
+        Ok(content)
+    }
+
+    /// The file, for whoever maps it.
+    pub(crate) fn storage_file(&self) -> &dyn StorageFile {
+        self.file.storage_file()
+    }
+
+    /// Reads and checks a content, in pages.
     pub(crate) fn read_pages(&self, reference: SlotRef) -> Result<(Content, PageTree), ReadError> {
         let mut content = Content { len: reference.len, hashes: Vec::new() };
         let len = reference.len as usize;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::names::FileId;
 use super::storage::StorageFile;
+use crate::bytes::Memory;
 
 /// Names a slot file of a state: the epoch of the incarnation that made it, and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,11 +54,42 @@ pub trait SlotPool: Send + Sync {
 
     /// Lets go of a slot that is available or at rest. `false` if somebody has its memory.
     fn withdraw(&self, slot: SlotId) -> bool;
+
+    /// Memory that is the content of a slot which an older incarnation has made, `len` bytes behind
+    /// the header: what is committed need not be read into other memory. It was found good just
+    /// now, and nobody writes the slot as long as this process lives, nor while it is *kept*. If it
+    /// is not, a later incarnation may write it anew, and the memory is for this process alone.
+    ///
+    /// `None` if it cannot be mapped: then it is read.
+    fn map_committed(
+        &self,
+        slot: SlotId,
+        file: &dyn StorageFile,
+        len: u64,
+        is_kept: bool,
+    ) -> Option<Box<dyn Memory>> {
+        let _ = (slot, file, len, is_kept);
+        None
+    }
 }
 
 /// The pool of an [`ActorState`](crate::ActorState), if it has one.
 #[derive(Clone, Default)]
 pub(crate) struct InPlace(pub(crate) Option<Arc<dyn SlotPool>>);
+
+impl InPlace {
+    /// See [`SlotPool::map_committed`].
+    pub(crate) fn map_committed(
+        &self,
+        slot: FileId,
+        file: &dyn StorageFile,
+        len: u64,
+        is_kept: bool,
+    ) -> Option<Box<dyn Memory>> {
+        let pool = self.0.as_ref().filter(|pool| len >= pool.least_bytes())?;
+        pool.map_committed(slot.into(), file, len, is_kept)
+    }
+}
 
 impl fmt::Debug for InPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -25,6 +25,8 @@ pub struct SimSlots {
     slots: Mutex<Vec<(SlotId, usize, Stage)>>,
     /// How often memory was given out.
     pub given: Mutex<usize>,
+    /// How often what is committed stayed where it was.
+    pub mapped: Mutex<usize>,
 }
 
 thread_local! {
@@ -37,7 +39,12 @@ pub fn in_place(disk: &SimDisk, options: &Options) -> (Options, Guard) {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| assert!(install_memory_pool(Box::new(ThreadPool)).is_ok()));
     let slots = Mutex::default();
-    let pool = Arc::new(SimSlots { disk: disk.clone(), slots, given: Mutex::default() });
+    let pool = Arc::new(SimSlots {
+        disk: disk.clone(),
+        slots,
+        given: Mutex::default(),
+        mapped: Mutex::default(),
+    });
     CURRENT.set(Some(pool.clone()));
     (options.clone().build_in_place(pool.clone()), Guard(pool))
 }
@@ -74,8 +81,7 @@ impl SimSlots {
         };
         *self.given.lock().unwrap() += 1;
         // A method may write anything, over and over, before it has written what it means to.
-        let name = format!("slot-{:016x}-{:08x}", slot.epoch, slot.number);
-        if let Ok(file) = self.disk.open(&name) {
+        if let Ok(file) = self.disk.open(&name(slot)) {
             let _ = file.write_at(&vec![0xee; room], CONTENT);
         }
         Some(Built { content: vec![0xee; len], slot, pool: self.clone() })
@@ -121,6 +127,54 @@ impl SlotPool for SimSlots {
         let idle = self.is_idle(slot);
         self.slots.lock().unwrap().retain(|(id, ..)| *id != slot || !idle);
         idle
+    }
+
+    fn map_committed(
+        &self,
+        slot: SlotId,
+        file: &dyn StorageFile,
+        len: u64,
+        _: bool,
+    ) -> Option<Box<dyn Memory>> {
+        let mut content = vec![0; len as usize];
+        file.read_at(&mut content, CONTENT).ok()?;
+        *self.mapped.lock().unwrap() += 1;
+        Some(Box::new(Committed { content, name: name(slot), disk: self.disk.clone() }))
+    }
+}
+
+fn name(slot: SlotId) -> String {
+    format!("slot-{:016x}-{:08x}", slot.epoch, slot.number)
+}
+
+/// Like a mapping: whoever writes to the file changes what is committed.
+struct Committed {
+    content: Vec<u8>,
+    name: String,
+    disk: SimDisk,
+}
+
+impl Memory for Committed {
+    fn as_slice(&self) -> &[u8] {
+        let mut files = self.disk.files().into_iter();
+        // (Who has mapped a file still has it when its name is gone.)
+        if let Some((_, file)) = files.find(|(name, _)| *name == self.name) {
+            let now = &file[CONTENT as usize..][..self.content.len()];
+            assert!(now == self.content, "a slot is written that is needed");
+        }
+        &self.content
+    }
+
+    fn is_writable(&self) -> bool {
+        false
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        unreachable!("it is copied first")
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 
