@@ -50,6 +50,9 @@ impl Root {
             let path = path.to_owned();
             move |source| NodeError::Io { operation, path, source }
         };
+        let missing =
+            path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists());
+        let missing = missing.count();
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -58,6 +61,7 @@ impl Root {
         // Workers must find it wherever this program's working directory goes.
         let path = fs::canonicalize(path).map_err(wrap("find the state root"))?;
         check_private(&path)?;
+        sync_names(&path, missing).map_err(wrap("sync the directory above the state root"))?;
         let lock = lock(&path)?;
         Ok(Self { path, lock })
     }
@@ -71,6 +75,19 @@ impl Root {
     pub(crate) fn state_path(&self, escaped_name: &str) -> PathBuf {
         self.path.join(escaped_name)
     }
+}
+
+/// Makes the names of the last `made` directories of a path survive power loss.
+fn sync_names(path: &Path, made: usize) -> io::Result<()> {
+    let sync = |dir: &Path| fs::File::open(dir).and_then(|dir| dir.sync_all());
+    if made == 0
+        && let Some(parent) = path.parent()
+    {
+        // Whoever made it may have been killed before this. If it was the administrator, the
+        // directory above need not be open to us.
+        let _ = sync(parent);
+    }
+    path.ancestors().skip(1).take(made).try_for_each(sync)
 }
 
 fn check_private(path: &Path) -> Result<(), NodeError> {

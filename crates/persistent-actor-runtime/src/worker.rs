@@ -11,8 +11,8 @@ use std::path::Path;
 
 use persistent_actor::store::{Member, Written};
 use persistent_actor::{
-    ActorState, Answer, Attempt, Call, CallId, CallOutcome, Encoded, Instance, OpenError,
-    Rejection, Reply, ReplyStatus, SessionId, Stage, StoreError, codec,
+    Answer, Attempt, Call, CallId, CallOutcome, Encoded, Instance, OpenError, Rejection, Reply,
+    ReplyStatus, SessionId, Stage, StoreError, codec,
 };
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
@@ -318,8 +318,7 @@ pub(crate) fn serve<A: Remote>(
 fn open<A: Remote>(assignment: &Assignment, initial: Encoded) -> Result<Instance<A>, OpenError> {
     let options = assignment.options().build_in_place(slot_buffers().clone());
     let path = Path::new(OsStr::from_bytes(&assignment.path));
-    let state: ActorState = options.open(path)?;
-    Instance::open(state, move || codec::decode::<A>(&initial))
+    Instance::open_at(options, path, move || codec::decode::<A>(&initial))
 }
 
 /// Why a worker stops serving.

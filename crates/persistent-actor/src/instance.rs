@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -13,7 +14,7 @@ use crate::error::{OpenError, StoreError};
 use crate::intent::{Attempt, Intent};
 use crate::ledger::Admission;
 use crate::outcome::CallOutcome;
-use crate::state::ActorState;
+use crate::state::{ActorState, Options};
 use crate::store::{Member, Written};
 
 /// A call to an [`Instance`].
@@ -116,8 +117,31 @@ impl<A: Actor> Instance<A> {
         state: ActorState,
         make: impl Fn() -> Result<A, CodecError> + 'static,
     ) -> Result<Self, OpenError> {
-        let wrap = |source| OpenError::Attribute { attribute: A::NAME.to_owned(), source };
-        let actor = make().map_err(wrap)?;
+        let actor = make().map_err(in_actor::<A>)?;
+        Self::with(actor, state, make)
+    }
+
+    /// Opens the state at `path`, and an actor on it as [`Instance::open`] does. A state that is
+    /// made now begins with the actor's attributes, so that they take no commit of their own.
+    ///
+    /// # Errors
+    /// As for [`Instance::open`], and see [`OpenError`].
+    pub fn open_at(
+        options: Options,
+        path: impl AsRef<Path>,
+        make: impl Fn() -> Result<A, CodecError> + 'static,
+    ) -> Result<Self, OpenError> {
+        let actor = make().map_err(in_actor::<A>)?;
+        let initial = || (0..A::ATTRIBUTES.len()).map(|index| saved(&actor, index)).collect();
+        let state = options.open_with(path, initial)?;
+        Self::with(actor, state, make)
+    }
+
+    fn with(
+        actor: A,
+        state: ActorState,
+        make: impl Fn() -> Result<A, CodecError> + 'static,
+    ) -> Result<Self, OpenError> {
         let mut instance = Self { actor, state, make: Box::new(make) };
         if instance.state.durability() != Durability::None {
             instance.load_attributes().map_err(|(attribute, source)| OpenError::Attribute {
@@ -141,12 +165,7 @@ impl<A: Actor> Instance<A> {
         let mut missing = Vec::new();
         for (index, name) in A::ATTRIBUTES.iter().enumerate() {
             if self.state.encoded(name).is_none() {
-                let attribute = (*name).to_owned();
-                let value = self.actor.save(index).map_err(|source| OpenError::Attribute {
-                    attribute: attribute.clone(),
-                    source,
-                })?;
-                missing.push((attribute, value));
+                missing.push(saved(&self.actor, index)?);
             }
         }
         if missing.is_empty() {
@@ -348,6 +367,19 @@ impl<A: Actor> Instance<A> {
     /// The actor's state.
     pub fn state(&self) -> &ActorState {
         &self.state
+    }
+}
+
+fn in_actor<A: Actor>(source: CodecError) -> OpenError {
+    OpenError::Attribute { attribute: A::NAME.to_owned(), source }
+}
+
+/// An attribute's name and value.
+fn saved<A: Actor>(actor: &A, index: usize) -> Result<(String, Encoded), OpenError> {
+    let attribute = A::ATTRIBUTES[index].to_owned();
+    match actor.save(index) {
+        Ok(value) => Ok((attribute, value)),
+        Err(source) => Err(OpenError::Attribute { attribute, source }),
     }
 }
 

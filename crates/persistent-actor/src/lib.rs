@@ -23,6 +23,7 @@ mod integer;
 mod intent;
 pub mod ledger;
 mod name;
+mod opening;
 mod outcome;
 mod page_tree;
 mod paged_bytes;

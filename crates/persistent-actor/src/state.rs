@@ -14,9 +14,7 @@ use crate::intent::{self, Attempt, Intent, Intents};
 use crate::ledger::{Admission, LedgerLimits};
 use crate::outcome::CallOutcome;
 use crate::store::segment::Sizes;
-use crate::store::{
-    CallRecord, Chain, FileStore, InPlace, Member, Record, SlotPool, Storage, Store, View, Written,
-};
+use crate::store::{CallRecord, Chain, InPlace, Member, Record, SlotPool, Store, View, Written};
 use crate::testing::Switches;
 
 /// How to open an [`ActorState`].
@@ -142,55 +140,6 @@ impl Options {
         self.patient = false;
         self
     }
-
-    /// Opens the state in the directory `path` and becomes its one writer: whoever had it open
-    /// before is fenced.
-    ///
-    /// With [`Durability::None`] the path is not touched and the state starts empty.
-    ///
-    /// # Errors
-    /// See [`OpenError`]. Nothing is ever lost or changed by a failed open.
-    pub fn open(self, path: impl AsRef<Path>) -> Result<ActorState, OpenError> {
-        if self.durability == Durability::None {
-            return ActorState::new(View::default(), None, self);
-        }
-        if let Some(url) = path.as_ref().to_str().filter(|path| is_url(path)) {
-            return self.open_url(url);
-        }
-        let (store, view) = FileStore::open(path.as_ref(), &self)?;
-        ActorState::new(view, Some(Box::new(store)), self)
-    }
-
-    #[cfg(feature = "redis")]
-    fn open_url(self, url: &str) -> Result<ActorState, OpenError> {
-        let (store, view) = crate::store::RedisStore::open(url, &self)?;
-        ActorState::new(view, Some(Box::new(store)), self)
-    }
-
-    #[cfg(not(feature = "redis"))]
-    fn open_url(self, _url: &str) -> Result<ActorState, OpenError> {
-        let missing = "this program was built without the feature `redis` of persistent-actor";
-        Err(OpenError::Unreadable {
-            operation: "use",
-            // The URL may hold a password.
-            path: "the Redis URL".into(),
-            source: std::io::Error::new(std::io::ErrorKind::Unsupported, missing),
-        })
-    }
-
-    /// Opens the state in `storage`, which errors call `path`. For tests that put faults there.
-    ///
-    /// # Errors
-    /// As for [`Options::open`].
-    #[doc(hidden)]
-    pub fn open_on(
-        self,
-        storage: Box<dyn Storage>,
-        path: impl AsRef<Path>,
-    ) -> Result<ActorState, OpenError> {
-        let (store, view) = FileStore::open_on(storage, path.as_ref(), &self)?;
-        ActorState::new(view, Some(Box::new(store)), self)
-    }
 }
 
 /// One actor's durable attributes, with the ledger of the calls that were committed.
@@ -217,7 +166,11 @@ pub struct ActorState {
 }
 
 impl ActorState {
-    fn new(view: View, store: Option<Box<dyn Store>>, options: Options) -> Result<Self, OpenError> {
+    pub(crate) fn new(
+        view: View,
+        store: Option<Box<dyn Store>>,
+        options: Options,
+    ) -> Result<Self, OpenError> {
         let intents = view.intents().map_err(|source| OpenError::Attribute {
             attribute: intent::ATTRIBUTE.to_owned(),
             source,
@@ -539,11 +492,6 @@ fn intents_change(intents: &Intents) -> Result<(String, Encoded), StoreError> {
         reason: source.to_string(),
     })?;
     Ok((intent::ATTRIBUTE.to_owned(), value))
-}
-
-/// Whether a path is the URL of a state in a server.
-fn is_url(path: &str) -> bool {
-    path.starts_with("redis://") || path.starts_with("rediss://")
 }
 
 /// Of several values for one attribute the last counts; a record holds an attribute once.

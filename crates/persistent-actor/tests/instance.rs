@@ -115,6 +115,33 @@ fn in_a_new_state(switches: Switches, test: impl FnOnce(&mut Instance<Counter>))
 }
 
 #[test]
+fn a_state_that_is_made_begins_with_the_attributes_of_its_actor() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("counter");
+    let make = || Ok(Counter { count: 5, ..Counter::default() });
+    for _ in 0..2 {
+        let instance = Instance::open_at(ActorState::options(), &path, make).unwrap();
+        let names: Vec<_> = instance.state().attributes().map(|(name, _)| name).collect();
+        assert_eq!((names, instance.state().sequence()), (vec!["count", "image"], 1));
+    }
+    // It is the state that counts from now on.
+    let other = || Ok(Counter { count: 6, ..Counter::default() });
+    let mut instance = Instance::open_at(ActorState::options(), &path, other).unwrap();
+    assert_eq!(memory(&instance).0, 5);
+    run(&mut instance, &call(0, ADD, 1));
+    assert_eq!((memory(&instance).0, instance.state().sequence()), (6, 2));
+
+    // What is large is committed as ever.
+    let large =
+        || Ok(Counter { image: Bytes::from(vec![3; BLOB_MIN_BYTES]), ..Counter::default() });
+    let path = dir.path().join("large");
+    for _ in 0..2 {
+        let instance = Instance::open_at(ActorState::options(), &path, large).unwrap();
+        assert_eq!((memory(&instance), instance.state().sequence()), ((0, 3), 1));
+    }
+}
+
+#[test]
 fn a_committed_call_is_answered_again_without_running_again() {
     in_a_new_state(Switches::default(), |instance| {
         let first = run(instance, &call(0, ADD, 5));

@@ -60,7 +60,8 @@ pub fn create(
     let target = Target { disk: &disk, state_id, epoch };
     let slots = write_slots(&target, view).map_err(io_error)?;
     let store = FileStore::start(path, disk, claim, state_id, slots, view, &[], &options);
-    store.map(drop).map_err(|stop: Stop| stop.into_store_error(path, epoch).into())
+    let created = store.and_then(|mut store| store.complete());
+    created.map(drop).map_err(|stop: Stop| stop.into_store_error(path, epoch).into())
 }
 
 /// Writes everything large in `view`.

@@ -123,6 +123,14 @@ impl Disk {
         if self.sync { self.storage.sync_names().context_dir("sync") } else { Ok(()) }
     }
 
+    pub(crate) fn sync_own_name(&self) -> Result<(), Failure> {
+        if self.sync {
+            self.storage.sync_own_name().context_dir("sync the name of")
+        } else {
+            Ok(())
+        }
+    }
+
     /// The group journal beside the state, if there is one.
     pub(crate) fn group(&self) -> Result<Option<Self>, Failure> {
         let beside = self.storage.beside(super::group::DIRECTORY);

@@ -15,7 +15,7 @@ use super::recovery::Recovered;
 use super::segment::{Grouped, Purpose, Segment, SegmentHeader, Sizes, Spare};
 use super::slots::{Slots, Target};
 use super::storage::{self, Storage};
-use super::{Record, Store, View, identity};
+use super::{Record, Store, View};
 use crate::call::{SessionId, unix_ms};
 use crate::codec::Encoded;
 use crate::durability::Durability;
@@ -23,6 +23,8 @@ use crate::error::{OpenError, StoreError};
 use crate::ledger::LedgerLimits;
 use crate::state::Options;
 use crate::testing::Switches;
+
+mod birth;
 
 /// The largest content of a slot. Bytes.
 const MAX_CONTENT: u64 = 1 << 40;
@@ -52,6 +54,8 @@ pub struct FileStore {
     /// What older incarnations have left and nothing needs, to be removed in the pauses between
     /// calls.
     leftovers: Vec<FileName>,
+    /// The directory has no `identity` yet: it gets one after a commit above this.
+    unnamed: Option<u64>,
     limits: LedgerLimits,
     sizes: Sizes,
     switches: Switches,
@@ -111,9 +115,17 @@ impl FileStore {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: &Path, options: &Options) -> Result<(Self, View), OpenError> {
-        let sync = is_synced(options);
-        let storage = storage::open_storage(path, options.create, sync)?;
-        Self::open_on(storage, path, options)
+        Self::open_with(path, options, || Ok(Vec::new()))
+    }
+
+    /// The same; a state that is made now begins with these attributes, unless they are large.
+    pub(crate) fn open_with(
+        path: &Path,
+        options: &Options,
+        initial: impl FnOnce() -> Result<Vec<(String, Encoded)>, OpenError>,
+    ) -> Result<(Self, View), OpenError> {
+        let storage = storage::open_storage(path, options.create, is_synced(options))?;
+        Self::open_on_with(storage, path, options, initial)
     }
 
     /// The same in any [`Storage`]; errors call it `path`.
@@ -124,6 +136,20 @@ impl FileStore {
         storage: Box<dyn Storage>,
         path: &Path,
         options: &Options,
+    ) -> Result<(Self, View), OpenError> {
+        Self::open_on_with(storage, path, options, || Ok(Vec::new()))
+    }
+
+    /// See [`FileStore::open_on`] and `open_with`.
+    ///
+    /// # Errors
+    /// See [`OpenError`], and what `initial` says.
+    #[doc(hidden)]
+    pub fn open_on_with(
+        storage: Box<dyn Storage>,
+        path: &Path,
+        options: &Options,
+        initial: impl FnOnce() -> Result<Vec<(String, Encoded)>, OpenError>,
     ) -> Result<(Self, View), OpenError> {
         let disk = Disk::new(storage, is_synced(options));
         if let Some(pool) = &options.in_place.0 {
@@ -148,7 +174,7 @@ impl FileStore {
                 }
                 (view, slots, header.state_id)
             }
-            None => (View::default(), Slots::default(), new_state_id(path)?),
+            None => (birth::view(initial()?, options), Slots::default(), new_state_id(path)?),
         };
         view.ledger.trim(&options.limits);
         view.ledger.expire(&options.limits, unix_ms());
@@ -184,8 +210,10 @@ impl FileStore {
         let capacity = options.sizes.capacity(number, snapshot_len, 0);
         let member = options.member.filter(|_| disk.is_synced());
         let header = header(state_id, id, capacity, member);
+        let unnamed = birth::unnamed(names, view);
         let spare = Spare::create(&disk, id)?;
-        let segment = spare.into_segment(&disk, header, view.sequence, &mut buffer)?;
+        let segment =
+            spare.into_segment(&disk, header, view.sequence, &mut buffer, unnamed.is_some())?;
         slots.restarted(&plan);
         let mut store = Self {
             path: path.to_owned(),
@@ -198,6 +226,7 @@ impl FileStore {
             snapshot_len,
             slots,
             leftovers: Vec::new(),
+            unnamed,
             limits: options.limits.clone(),
             sizes: options.sizes,
             switches: options.switches,
@@ -212,16 +241,12 @@ impl FileStore {
         Ok(store)
     }
 
-    /// Completes the directory and takes stock of what older incarnations have left; those that
-    /// have ended write no more.
+    /// Takes stock of what older incarnations have left; those that have ended write no more.
     fn tidy_up(&mut self, names: &[FileName], options: &Options) -> Result<(), Stop> {
         let (epoch, ended) = (self.claim.epoch, &options.ended);
         let takes_over = takes_over_slots(options);
         // Those that came after its writer may have it mapped.
         let is_forsaken = |id: FileId| (id.epoch..epoch).all(|epoch| ended.contains(&epoch));
-        if !names.contains(&FileName::Identity) {
-            identity::write(&self.disk, self.state_id, epoch)?;
-        }
         let needed = names.iter().filter(|name| self.needs_slot(**name)).count();
         let mut reusable = Vec::new();
         for &name in names {
@@ -336,7 +361,8 @@ impl FileStore {
             Some(spare) => spare,
             None => Spare::create(&self.disk, id)?,
         };
-        let segment = spare.into_segment(&self.disk, header, view.sequence, &mut self.buffer)?;
+        let segment =
+            spare.into_segment(&self.disk, header, view.sequence, &mut self.buffer, false)?;
         let old = std::mem::replace(&mut self.segment, segment);
         self.slots.restarted(&plan);
         // What follows takes away what a successor might be reading.
@@ -354,7 +380,10 @@ impl FileStore {
     /// Half of the segment is used, or there is much to give back, or the group journal is not
     /// needed any more.
     fn is_due(&self, view: &View) -> bool {
-        self.segment.quarters() >= 2 || self.slots.is_wasteful(view) || self.may_leave_group()
+        self.segment.quarters() >= 2
+            || self.slots.is_wasteful(view)
+            || self.may_leave_group()
+            || self.needs_identity(view)
     }
 
     /// The segment says that it needs the group journal, and does not any more.
@@ -367,7 +396,7 @@ impl FileStore {
         if self.may_leave_group() {
             self.segment.leave_group()?;
         }
-        if self.remove_leftover()? || !self.is_due(view) {
+        if self.write_identity(view)? || self.remove_leftover()? || !self.is_due(view) {
             return Ok(());
         }
         let quarters = self.segment.quarters();

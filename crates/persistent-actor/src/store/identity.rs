@@ -1,6 +1,7 @@
 //! The file `identity`: which state a directory holds (`docs/format.md`, section 2).
 
 use std::fmt::Write;
+use std::io::ErrorKind;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -46,12 +47,18 @@ pub(crate) fn read(disk: &Disk, verify: bool) -> Result<u128, ReadError> {
     }
 }
 
-/// Writes the file; it appears with its whole content.
+/// Writes the file; it appears with its whole content. If it is there by now, an older incarnation
+/// has written the same: what it passed on includes its journal, and so the state's id.
 pub(crate) fn write(disk: &Disk, state_id: u128, epoch: u64) -> Result<(), Failure> {
     // Journals have numbers from 1 on, so this name is free.
     let mut file = disk.create(FileName::Temporary(FileId { epoch, number: 0 }))?;
     let text = encode(state_id, super::FORMAT_VERSION);
     file.write_at(text.as_bytes(), 0)?;
     disk.sync(&file)?;
-    disk.rename(&mut file, FileName::Identity)
+    match disk.rename(&mut file, FileName::Identity) {
+        Err(failure) if failure.kind() == ErrorKind::AlreadyExists => {
+            disk.remove_if_there(file.name)
+        }
+        other => other,
+    }
 }

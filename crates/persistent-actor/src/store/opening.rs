@@ -55,6 +55,7 @@ pub(super) fn sync_inherited(disk: &Disk, slots: &Slots) -> Result<(), Failure> 
         Err(failure) if failure.kind() == ErrorKind::NotFound => {}
         file => disk.sync(&file?)?,
     }
+    disk.sync_own_name()?;
     slots.sync_adopted(disk)
 }
 

@@ -24,16 +24,17 @@ const GROUPED: u64 = 2;
 pub(crate) struct Sizes {
     /// The first segment of an incarnation: small, so that opening is quick.
     pub(crate) first: u64,
-    /// The largest of the others: each is twice as large as the one before, so that many actors
-    /// that make few calls each do not fill the disk with zeros.
+    /// The largest of the others: each is four times as large as the one before, so that many
+    /// actors that make few calls each do not fill the disk with zeros.
     pub(crate) later: u64,
-    /// How much of a spare is zeroed at a time; capacities are multiples of it.
+    /// How much of a spare is zeroed at a time; capacities of all but the first are multiples of
+    /// it.
     pub(crate) step: u64,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { first: 64 * 1024, later: 1024 * 1024, step: 64 * 1024 }
+        Self { first: 16 * 1024, later: 1024 * 1024, step: 64 * 1024 }
     }
 }
 
@@ -42,14 +43,14 @@ impl Sizes {
     /// it, a record with one of `record`.
     pub(crate) fn capacity(&self, number: u32, snapshot: usize, record: usize) -> u64 {
         let (snapshot, record) = (frame::size_on_disk(snapshot), frame::size_on_disk(record));
-        let (least, room) = match number {
-            1 => (self.first, self.step / 4),
+        let (least, room, unit) = match number {
+            1 => (self.first, self.first.min(self.step) / 4, self.first.min(self.step)),
             _ => {
-                let doubled = self.first.saturating_mul(1 << (number - 1).min(32));
-                (doubled.min(self.later), snapshot)
+                let larger = self.first.saturating_mul(1 << (2 * (number - 1)).min(32));
+                (larger.min(self.later), snapshot, self.step)
             }
         };
-        least.max((SECTOR as u64 + snapshot + record + room).next_multiple_of(self.step))
+        least.max((SECTOR as u64 + snapshot + record + room).next_multiple_of(unit))
     }
 }
 
@@ -353,14 +354,16 @@ impl Spare {
     }
 
     /// Makes it a journal, beginning with the snapshot whose payload (after room for the
-    /// header) is in `buffer`. When this returns, the journal has its name, for good. What the
-    /// header says of its capacity is the least; with a member of a group it starts in that.
+    /// header) is in `buffer`. When this returns, the journal has its name, for good, and so has
+    /// the directory if `is_in_new`. What the header says of its capacity is the least; with a
+    /// member of a group it starts in that.
     pub(crate) fn into_segment(
         mut self,
         disk: &Disk,
         mut header: SegmentHeader,
         sequence: u64,
         buffer: &mut Vec<u8>,
+        is_in_new: bool,
     ) -> Result<Segment, Failure> {
         let is_new = self.len == 0 && header.capacity <= AT_ONCE;
         while !is_new && (!self.dirty.is_empty() || self.len < header.capacity) {
@@ -389,6 +392,11 @@ impl Spare {
             Segment { file, header, mapped, framing, start, end: start, synced_to: 0 };
         segment.sync(disk)?;
         disk.rename(&mut segment.file, FileName::Journal(header.id))?;
+        if is_in_new {
+            // Many are made in one directory at a time. On file systems with one log the sync of
+            // that waits for all of them, and leaves nothing to the next.
+            disk.sync_own_name()?;
+        }
         disk.sync_names()?;
         Ok(segment)
     }

@@ -3,14 +3,17 @@
 //! It records every operation, so that a test can ask for the disk as it might be found if the
 //! machine had stopped after any of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::frame::SECTOR;
 use super::storage::{StateRoot, Storage, StorageFile};
 use crate::error::OpenError;
+
+mod crash;
+
+use crash::{Replay, dir_of};
 
 /// An operation that changed the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +63,11 @@ pub enum Op {
         /// The directory with a slash behind it.
         dir: String,
     },
+    /// The name of a directory was synced.
+    SyncOwnName {
+        /// The directory with a slash behind it; nothing for that of the whole disk.
+        dir: String,
+    },
     /// Not an operation: a note of the test, such as "commit 7 was answered".
     Mark(u64),
 }
@@ -102,6 +110,8 @@ pub enum Fault {
 #[derive(Clone, Default)]
 struct Image {
     names: BTreeMap<String, u64>,
+    /// The directories whose own names are synced, as in [`Op::SyncOwnName`].
+    dirs: BTreeSet<String>,
     contents: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -130,6 +140,7 @@ impl SimDisk {
             image.names.insert(name.into(), inode);
             image.contents.insert(inode, content);
         }
+        image.dirs = image.names.keys().map(|name| dir_of(name).to_owned()).collect();
         Self::from_image(image)
     }
 
@@ -307,6 +318,11 @@ impl Storage for SimDisk {
         self.simple()?.log.push(Op::SyncNames);
         Ok(())
     }
+
+    fn sync_own_name(&self) -> io::Result<()> {
+        self.simple()?.log.push(Op::SyncOwnName { dir: String::new() });
+        Ok(())
+    }
 }
 
 impl StateRoot for SimDisk {
@@ -364,6 +380,12 @@ impl Storage for SimDir {
     fn sync_names(&self) -> io::Result<()> {
         let dir = self.prefix.clone();
         self.disk.simple()?.log.push(Op::SyncDir { dir });
+        Ok(())
+    }
+
+    fn sync_own_name(&self) -> io::Result<()> {
+        let dir = self.prefix.clone();
+        self.disk.simple()?.log.push(Op::SyncOwnName { dir });
         Ok(())
     }
 
@@ -432,162 +454,5 @@ impl StorageFile for SimFile {
 
     fn is_linked(&self) -> io::Result<bool> {
         Ok(self.disk.simple()?.live.names.values().any(|inode| *inode == self.inode))
-    }
-}
-
-/// What is surely on the disk after some operations, and what may be.
-struct Replay {
-    durable: Image,
-    /// Since the names were synced.
-    names: Vec<Op>,
-    /// Since the file was synced.
-    writes: BTreeMap<u64, Vec<(u64, Vec<u8>)>>,
-    /// Was to be synced when that failed; no later sync brings it back.
-    doomed: BTreeMap<u64, Vec<(u64, Vec<u8>)>>,
-    last: Option<Op>,
-}
-
-impl Replay {
-    fn new(base: &Image) -> Self {
-        Self {
-            durable: base.clone(),
-            names: Vec::new(),
-            writes: BTreeMap::new(),
-            doomed: BTreeMap::new(),
-            last: None,
-        }
-    }
-
-    fn apply(&mut self, op: &Op) {
-        match op {
-            Op::Write { inode, offset, bytes } => {
-                self.writes.entry(*inode).or_default().push((*offset, bytes.clone()));
-            }
-            Op::Sync { inode } => {
-                let content = self.durable.contents.entry(*inode).or_default();
-                for (offset, bytes) in self.writes.remove(inode).unwrap_or_default() {
-                    write_to(content, offset, &bytes);
-                }
-            }
-            Op::FailedSync { inode } => {
-                let writes = self.writes.remove(inode).unwrap_or_default();
-                self.doomed.entry(*inode).or_default().extend(writes);
-            }
-            Op::SyncNames => {
-                for op in std::mem::take(&mut self.names) {
-                    change_names(&mut self.durable.names, &op);
-                }
-            }
-            Op::SyncDir { dir } => {
-                let (of_dir, others) =
-                    std::mem::take(&mut self.names).into_iter().partition(|op| op.is_in(dir));
-                self.names = others;
-                let of_dir: Vec<Op> = of_dir;
-                for op in of_dir {
-                    change_names(&mut self.durable.names, &op);
-                }
-            }
-            Op::Create { .. } | Op::Rename { .. } | Op::Remove { .. } => {
-                self.names.push(op.clone());
-            }
-            Op::Mark(_) => {}
-        }
-        self.last = Some(op.clone());
-    }
-
-    fn finish(mut self, loss: Loss) -> Image {
-        let mut random = Random(match loss {
-            Loss::Random(seed) | Loss::TornWrite(seed) => seed,
-            _ => 0,
-        });
-        if let (Loss::TornWrite(_), Some(Op::Write { inode, .. })) = (loss, &self.last)
-            && let Some((_, bytes)) =
-                self.writes.get_mut(inode).and_then(|writes| writes.last_mut())
-        {
-            bytes.truncate(random.below(bytes.len() + 1));
-        }
-        for op in std::mem::take(&mut self.names) {
-            if match loss {
-                Loss::Nothing | Loss::TornWrite(_) => true,
-                Loss::Unsynced => false,
-                Loss::Random(_) => random.below(2) == 0,
-            } {
-                change_names(&mut self.durable.names, &op);
-            }
-        }
-        for pending in [self.doomed, self.writes] {
-            for (inode, writes) in pending {
-                let content = self.durable.contents.entry(inode).or_default();
-                match loss {
-                    Loss::Nothing | Loss::TornWrite(_) => {
-                        for (offset, bytes) in &writes {
-                            write_to(content, *offset, bytes);
-                        }
-                    }
-                    Loss::Unsynced => {}
-                    Loss::Random(_) => write_some(content, &writes, &mut random),
-                }
-            }
-        }
-        let names = &self.durable.names;
-        self.durable.contents.retain(|inode, _| names.values().any(|named| named == inode));
-        self.durable
-    }
-}
-
-/// Of each sector, any state that it went through may be on the disk; and the file may have its
-/// old or its new length.
-fn write_some(content: &mut Vec<u8>, writes: &[(u64, Vec<u8>)], random: &mut Random) {
-    let old_len = content.len();
-    let end = writes.iter().map(|(offset, bytes)| *offset as usize + bytes.len()).max();
-    let end = end.unwrap_or(0).max(old_len);
-    content.resize(end.next_multiple_of(SECTOR), 0);
-    for sector in 0..content.len() / SECTOR {
-        let range = sector * SECTOR..(sector + 1) * SECTOR;
-        let touching: Vec<_> = writes
-            .iter()
-            .filter(|(offset, bytes)| {
-                (*offset as usize) < range.end && *offset as usize + bytes.len() > range.start
-            })
-            .collect();
-        let kept = random.below(touching.len() + 1);
-        for (offset, bytes) in &touching[..kept] {
-            let offset = *offset as usize;
-            let from = range.start.max(offset);
-            let to = range.end.min(offset + bytes.len());
-            content[from..to].copy_from_slice(&bytes[from - offset..to - offset]);
-        }
-    }
-    let len = if random.below(4) == 0 { old_len } else { end };
-    content.truncate(len);
-}
-
-fn change_names(names: &mut BTreeMap<String, u64>, op: &Op) {
-    match op {
-        Op::Create { name, inode } => {
-            names.insert(name.clone(), *inode);
-        }
-        Op::Rename { from, to } => {
-            if let Some(inode) = names.remove(from) {
-                names.insert(to.clone(), inode);
-            }
-        }
-        Op::Remove { name } => {
-            names.remove(name);
-        }
-        _ => {}
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
     }
 }

@@ -46,6 +46,11 @@ pub trait Storage: Send {
     /// Makes all creations, renames and removals so far survive power loss.
     fn sync_names(&self) -> io::Result<()>;
 
+    /// Makes the name of the directory itself survive power loss, for storages that have one.
+    fn sync_own_name(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Puts in order what older incarnations have left. Only called by the holder of the highest
     /// claim, after it has removed their files.
     fn tidy(&self) -> io::Result<()> {
@@ -178,7 +183,8 @@ pub struct DirStorage {
 
 impl DirStorage {
     /// Opens the directory `path`; with `create`, makes it (and what lies above) if it is not
-    /// there. With `sync`, its own name survives power loss before this returns.
+    /// there. With `sync`, what lies above survives power loss before this returns; its own name
+    /// is left to [`Storage::sync_own_name`], so that it can share its sync with what is in it.
     ///
     /// # Errors
     /// [`OpenError::NotFound`] if there is no directory and none is to be made,
@@ -228,7 +234,7 @@ fn make_dir(path: &Path, sync: bool) -> Result<(), OpenError> {
     if !sync {
         return Ok(());
     }
-    for made in missing {
+    for made in missing.into_iter().skip(1) {
         let parent = match made.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -293,6 +299,16 @@ impl Storage for DirStorage {
 
     fn sync_names(&self) -> io::Result<()> {
         Ok(fs::fsync(&self.dir)?)
+    }
+
+    fn sync_own_name(&self) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match fs::openat(&self.dir, "..", flags, Mode::empty()) {
+            Ok(parent) => Ok(fs::fsync(&parent)?),
+            // Somebody else made this directory, in one that its user may not read.
+            Err(rustix::io::Errno::ACCESS) => Ok(fs::syncfs(&self.dir)?),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn beside(&self, name: &str) -> io::Result<Option<Box<dyn Storage>>> {

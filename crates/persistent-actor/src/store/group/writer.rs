@@ -43,7 +43,8 @@ impl Writer {
         Framing::begin(&mut table);
         batch::put_table(&mut table, false, [].iter().map(|(n, mark)| (*n, mark)));
         let spare = Spare::create(&disk, id)?;
-        let segment = spare.into_segment(&disk, header(run, id, first), 0, &mut table)?;
+        // The directory may have been made just now, or by somebody who was killed after that.
+        let segment = spare.into_segment(&disk, header(run, id, first), 0, &mut table, true)?;
         let sectors = Vec::new();
         Ok(Self { disk, claim, run, first, last, segment, previous: None, sequence: 0, sectors })
     }
@@ -104,7 +105,7 @@ impl Writer {
             None => Spare::create(&self.disk, id)?,
         };
         let header = header(self.run, id, self.next_size().max(needed));
-        let next = spare.into_segment(&self.disk, header, self.sequence, &mut payload)?;
+        let next = spare.into_segment(&self.disk, header, self.sequence, &mut payload, false)?;
         let full = std::mem::replace(&mut self.segment, next);
         match self.previous.replace(full) {
             Some(old) => {
