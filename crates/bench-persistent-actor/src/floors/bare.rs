@@ -5,12 +5,12 @@
 //! first. So a floor with a process in it pays for the same executable as the product does.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,10 +23,14 @@ pub(super) const MESSAGE_BYTES: usize = 64;
 /// The size of the file that records are written to in a ring. Bytes.
 const RING_BYTES: usize = 64 * 1024;
 
+/// The size of a file that is made before the first answer. Bytes.
+const MADE_BYTES: usize = 16 * 1024;
+
 /// The first argument of a bare process.
 const ARGUMENT: &str = "bare-process";
 const LOAD: &str = "--load";
 const SYNC: &str = "--sync";
+const MAKE: &str = "--make";
 
 /// Runs the bare process, if this is one. To be called first thing in `main`.
 pub fn bare_process() -> Option<ExitCode> {
@@ -45,14 +49,19 @@ fn answer(what: Option<OsString>, file: Option<OsString>) -> io::Result<()> {
     let mut message = [0; MESSAGE_BYTES];
     let mut ring = None;
     let mut loaded = None;
+    let mut to_make = None;
     match (what, file) {
         (Some(what), Some(file)) if what == SYNC => ring = Some(Ring::open(Path::new(&file))?),
         (Some(what), Some(file)) if what == LOAD => loaded = Some(load(Path::new(&file))?),
+        (Some(what), Some(dir)) if what == MAKE => to_make = Some(PathBuf::from(dir)),
         _ => {}
     }
     while socket.read_exact(&mut message).is_ok() {
         if let Some(ring) = &mut ring {
             ring.commit()?;
+        }
+        if let Some(dir) = to_make.take() {
+            make_durable(&dir)?;
         }
         socket.write_all(&message)?;
     }
@@ -110,6 +119,19 @@ pub(super) fn prewritten(path: &Path, len: usize) -> io::Result<File> {
     Ok(file)
 }
 
+/// Makes a directory with a file in it, so that both survive power loss.
+fn make_durable(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(dir)?;
+    let mut options = OpenOptions::new();
+    let path = dir.join("file");
+    let file = options.create_new(true).write(true).mode(0o600).open(path)?;
+    file.write_all_at(&[0; MADE_BYTES], 0)?;
+    file.sync_data()?;
+    let parent = dir.parent().ok_or(io::ErrorKind::NotFound)?;
+    File::open(parent)?.sync_all()?;
+    File::open(dir)?.sync_all()
+}
+
 /// What a bare process does besides answering.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Duty<'a> {
@@ -118,6 +140,8 @@ pub(super) enum Duty<'a> {
     Sync(&'a Path),
     /// Reads this file into memory before the first answer.
     Load(&'a Path),
+    /// Makes this directory, with a file in it, both synced, before the first answer.
+    Make(&'a Path),
 }
 
 /// The parent's side of a bare process; it ends with this value.
@@ -135,6 +159,7 @@ impl Bare {
             Duty::Nothing => {}
             Duty::Sync(file) => drop(command.arg(SYNC).arg(file)),
             Duty::Load(file) => drop(command.arg(LOAD).arg(file)),
+            Duty::Make(dir) => drop(command.arg(MAKE).arg(dir)),
         }
         Ok(Self { child: command.spawn()?, socket: Some(ours) })
     }

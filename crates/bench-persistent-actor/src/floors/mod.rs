@@ -14,6 +14,7 @@ mod large;
 mod many;
 mod memory;
 mod million;
+mod place;
 mod probe;
 mod recovery;
 mod report;
@@ -242,8 +243,8 @@ fn measure(args: &FloorsArgs, dir: &Path) -> Result<Report, FloorsError> {
     for run in 1..=args.repeat {
         let mut found = Vec::new();
         for group in &groups {
-            let place = dir.join(format!("{run}-{}", group.name.replace(' ', "-")));
-            std::fs::create_dir(&place).map_err(system("make a directory"))?;
+            let name = format!("{run}-{}", group.name.replace(' ', "-"));
+            let place = place::make_apart(dir, &name).map_err(system("make a directory"))?;
             let only = &args.only;
             let context = Context { runtime: &runtime, dir: &place, effort, only };
             let measured = (group.measure)(&context);

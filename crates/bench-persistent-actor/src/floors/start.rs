@@ -1,6 +1,7 @@
 //! Many actors started at once until each has answered, beside as many bare processes; and the
 //! memory of an idle one.
 
+use std::path::Path;
 use std::time::Instant;
 
 use persistent_actor::Durability;
@@ -26,6 +27,14 @@ const POWER_1000: What = What::us(
     "start_1000_power",
     "1 000 actors with new states started, `power`, first reply of all",
 );
+const MADE_20: What = What::us(
+    "start_20_made",
+    "20 bare processes started, each makes a directory with a file and syncs both, first answer of all",
+);
+const MADE_1000: What = What::us(
+    "start_1000_made",
+    "1 000 bare processes started, each makes a directory with a file and syncs both, first answer of all",
+);
 const PSS_20: What = What::mib("pss_20", "proportional memory of an idle small actor, one of 20");
 const PSS_1000: What =
     What::mib("pss_1000", "proportional memory of an idle small actor, one of 1 000");
@@ -50,6 +59,13 @@ pub(super) const ROWS: &[Row] = &[
         target: TARGET,
     },
     Row {
+        key: "start-20-made",
+        work: "the same beside 20 bare processes with a synced file each",
+        product: &POWER_20,
+        floors: &[&MADE_20],
+        target: TARGET,
+    },
+    Row {
         key: "start-1000",
         work: "first reply from 1 000 actors, no safe state",
         product: &NONE_1000,
@@ -61,6 +77,13 @@ pub(super) const ROWS: &[Row] = &[
         work: "first reply from 1 000 actors, power",
         product: &POWER_1000,
         floors: &[&BARE_1000],
+        target: TARGET,
+    },
+    Row {
+        key: "start-1000-made",
+        work: "the same beside 1 000 bare processes with a synced file each",
+        product: &POWER_1000,
+        floors: &[&MADE_1000],
         target: TARGET,
     },
     Row {
@@ -79,8 +102,8 @@ pub(super) const ROWS: &[Row] = &[
     },
 ];
 
-const ROWS_20: [&str; 3] = ["start-20", "start-20-power", "memory-20"];
-const ROWS_1000: [&str; 3] = ["start-1000", "start-1000-power", "memory-1000"];
+const ROWS_20: [&str; 4] = ["start-20", "start-20-power", "start-20-made", "memory-20"];
+const ROWS_1000: [&str; 4] = ["start-1000", "start-1000-power", "start-1000-made", "memory-1000"];
 
 /// Of how many processes the memory is looked at.
 const LOOKED_AT: usize = 20;
@@ -90,26 +113,27 @@ pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> 
     if ROWS_20.iter().any(|row| context.wants(row)) {
         let rounds = if context.effort == Effort::Quick { 3 } else { 7 };
         let times = compare(context, 20, rounds)?;
-        found.extend(times.found([BARE_20, NONE_20, POWER_20], PSS_20));
+        found.extend(times.found([BARE_20, NONE_20, POWER_20, MADE_20], PSS_20));
         found.push(Found { what: PSS_BARE, value: times.bare_mib });
     }
     if ROWS_1000.iter().any(|row| context.wants(row)) && context.effort != Effort::Quick {
-        let times = compare(context, 1000, 1)?;
-        found.extend(times.found([BARE_1000, NONE_1000, POWER_1000], PSS_1000));
+        let times = compare(context, 1000, 3)?;
+        found.extend(times.found([BARE_1000, NONE_1000, POWER_1000, MADE_1000], PSS_1000));
     }
     Ok(found)
 }
 
-/// Start-up times of bare processes, of actors without safe state and at `power`.
+/// Start-up times of bare processes, of actors without safe state and at `power`, and of bare
+/// processes that make a file.
 #[derive(Default)]
 struct Times {
-    samples: [Vec<f64>; 3],
+    samples: [Vec<f64>; 4],
     bare_mib: f64,
     actor_mib: f64,
 }
 
 impl Times {
-    fn found(&self, what: [What; 3], memory: What) -> Vec<Found> {
+    fn found(&self, what: [What; 4], memory: What) -> Vec<Found> {
         let times = what.into_iter().zip(&self.samples);
         let mut found: Vec<Found> = times
             .filter_map(|(what, samples)| Some(Found { what, value: median(samples.clone())? }))
@@ -122,8 +146,8 @@ impl Times {
 fn compare(context: &Context<'_>, processes: usize, rounds: usize) -> Result<Times, FloorsError> {
     let mut times = Times::default();
     for round in 0..rounds {
-        let (bare, mib) = bare(processes)?;
-        times.samples[0].push(bare);
+        let (time, mib) = bare(processes, None)?;
+        times.samples[0].push(time);
         times.bare_mib = mib;
         for (index, durability) in [(1, Durability::None), (2, Durability::Power)] {
             let name = format!("start-{processes}-{round}");
@@ -133,16 +157,22 @@ fn compare(context: &Context<'_>, processes: usize, rounds: usize) -> Result<Tim
                 times.actor_mib = mib;
             }
         }
+        let made = context.dir.join(format!("made-{processes}-{round}"));
+        std::fs::create_dir(&made).map_err(system("make a directory"))?;
+        times.samples[3].push(bare(processes, Some(&made))?.0);
     }
     Ok(times)
 }
 
-/// Starts bare processes; the time until all have answered, and the memory of one.
-fn bare(processes: usize) -> Result<(f64, f64), FloorsError> {
+/// Starts bare processes; the time until all have answered, and the memory of one. Each first makes
+/// a directory of its own in `dir`, if there is one.
+fn bare(processes: usize, dir: Option<&Path>) -> Result<(f64, f64), FloorsError> {
     let mut all = Vec::with_capacity(processes);
     let begin = Instant::now();
-    for _ in 0..processes {
-        let mut bare = Bare::start(Duty::Nothing).map_err(system("start a bare process"))?;
+    for process in 0..processes {
+        let own = dir.map(|dir| dir.join(format!("process-{process}")));
+        let duty = own.as_deref().map_or(Duty::Nothing, Duty::Make);
+        let mut bare = Bare::start(duty).map_err(system("start a bare process"))?;
         bare.send().map_err(system("ask a bare process"))?;
         all.push(bare);
     }

@@ -12,6 +12,8 @@ pub(super) enum Unit {
     PerS,
     /// Mebibytes.
     Mib,
+    /// Times that something took place.
+    Count,
 }
 
 /// Something that is measured.
@@ -41,6 +43,10 @@ impl What {
         Self::new(key, text, Unit::Mib)
     }
 
+    pub(super) const fn count(key: &'static str, text: &'static str) -> Self {
+        Self::new(key, text, Unit::Count)
+    }
+
     /// A value of it, for people.
     pub(super) fn show(&self, value: f64) -> String {
         match self.unit {
@@ -50,6 +56,7 @@ impl What {
             Unit::PerS if value < 10_000.0 => format!("{value:.0} /s"),
             Unit::PerS => format!("{:.1} k/s", value / 1e3),
             Unit::Mib => format!("{value:.2} MiB"),
+            Unit::Count => format!("{value:.0}"),
         }
     }
 }
