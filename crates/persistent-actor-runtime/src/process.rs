@@ -9,7 +9,7 @@ use std::process::{Child, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, kill_process, pidfd_open,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpgid, getpid, kill_process, pidfd_open,
     pidfd_send_signal, waitid,
 };
 use tokio::io::Interest;
@@ -135,16 +135,24 @@ pub(crate) struct MemoryHolder {
 }
 
 impl MemoryHolder {
-    /// That of this id, a child of this process.
-    pub(crate) fn new(pid: u32) -> io::Result<Self> {
-        let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let id = id.ok_or(io::ErrorKind::InvalidInput)?;
-        // Nobody else waits for it, so its id is its own until this has.
-        let descriptor = pidfd_open(id, PidfdFlags::empty())?;
-        // An error for a process that is no child.
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        waitid(WaitId::PidFd(descriptor.as_fd()), options)?;
-        Ok(Self { descriptor })
+    /// The process of this id, which that worker has started; `None` if there is no such process,
+    /// or no descriptor to be had for it. Then it is ended.
+    pub(crate) fn new(pid: u32, worker: u32) -> Option<Self> {
+        let id = |pid: u32| i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let (pid, worker) = (id(pid)?, id(worker)?);
+        let descriptor = pidfd_open(pid, PidfdFlags::empty());
+        // A worker leads a process group, in which is what it starts. Asked last, so that the
+        // descriptor is not that of another process which has got the id since.
+        if getpgid(Some(pid)) != Ok(worker) {
+            return None;
+        }
+        if let Ok(descriptor) = descriptor {
+            return Some(Self { descriptor });
+        }
+        // It is a child of this process and not reaped, so its id is still its own.
+        let _ = kill_process(pid, Signal::KILL);
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+        None
     }
 
     /// Sends SIGKILL; nothing happens if the process is gone already.

@@ -117,13 +117,17 @@ impl Standby {
         Starting(Arc::clone(self))
     }
 
-    /// Starts a process, unless there is one, or actors are being started, for which the
-    /// processor is needed: the last of them asks again.
+    /// Starts a process, unless there is one; later, if actors are being started, for which the
+    /// processor is needed.
     pub(crate) fn fill(self: &Arc<Self>, entry: EntryPoint) {
         let mut state = self.state();
         let has_one = state.waiting.is_some() || state.is_filling;
-        if !self.is_wanted || state.is_closed || has_one || state.starting > 0 {
+        if !self.is_wanted || state.is_closed || has_one {
             return;
+        }
+        if state.starting > 0 {
+            drop(state);
+            return self.prepare(entry);
         }
         state.is_filling = true;
         drop(state);

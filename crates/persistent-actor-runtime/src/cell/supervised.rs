@@ -116,9 +116,7 @@ impl Cell {
             }
             (Frame::Fatal { reason }, _) => *said = Some(reason.to_owned()),
             (Frame::Memory { pid }, _) => {
-                let holder = MemoryHolder::new(pid);
-                let holder = holder.map_err(|error| WireError(format!("process {pid}: {error}")));
-                link.memory = Some(holder?);
+                link.memory = MemoryHolder::new(pid, self.pid.load(Ordering::Relaxed));
             }
             (Frame::Buffer { id, len }, Some(descriptor)) => {
                 link.lending.learn(id, len, descriptor)?;
