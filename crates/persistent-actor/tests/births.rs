@@ -12,7 +12,7 @@ use std::path::Path;
 use common::{Content, Open, Step, Verdict, judge_view, limits, options};
 use persistent_actor::store::{FileStore, Record, Storage, StorageFile, Store, View};
 use persistent_actor::testing::{Fault, Loss, SimDisk, Switches};
-use persistent_actor::{Durability, Encoded, OpenError, Options, codec};
+use persistent_actor::{Durability, Encoded, OpenError, Options, StoreError, codec};
 use rustix::io::Errno;
 
 const NAME: &str = "actor";
@@ -182,6 +182,40 @@ fn two_incarnations_that_write_the_identity_write_the_same() {
     let expected = newer.view.clone();
     drop(newer);
     assert_eq!(open(disk.dir(NAME), &power()).unwrap().view, expected);
+}
+
+/// It is fenced, and says so: that its files went away is no failure of the disk.
+#[test]
+fn an_incarnation_that_is_superseded_while_it_writes_the_identity_learns_that_it_is_fenced() {
+    let moments = |at: Option<u64>| {
+        let disk = SimDisk::default();
+        let mut older = open(disk.dir(NAME), &power()).unwrap();
+        older.commit(&steps()[0]).unwrap();
+        let begin = disk.operations();
+        if let Some(at) = at {
+            let other = disk.clone();
+            let take_over = move || {
+                let mut newer = open(other.dir(NAME), &power()).unwrap();
+                newer.store.maintain(&mut newer.view).unwrap();
+                newer.commit(&steps()[1]).unwrap();
+            };
+            disk.plan(begin + at, Fault::Before(Box::new(take_over)));
+        }
+        let maintained = older.store.maintain(&mut older.view);
+        let moments = disk.operations() - begin;
+        if at.is_some() {
+            maintained.unwrap();
+            let fenced = older.commit(&steps()[1]).unwrap_err();
+            assert!(matches!(fenced, StoreError::Fenced { .. }), "at {at:?}: {fenced}");
+            assert_eq!(open(disk.dir(NAME), &power()).unwrap().view, history()[3]);
+        }
+        moments
+    };
+    let all = moments(None);
+    assert!(all >= 4, "{all} operations");
+    (0..all).for_each(|at| {
+        moments(Some(at));
+    });
 }
 
 #[test]

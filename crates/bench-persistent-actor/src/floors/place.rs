@@ -3,7 +3,7 @@
 //! ext4 does not give an inode away again for some minutes after its file was removed, and looks
 //! at each of them, one by one, whenever a file is made in the same region (`recently_deleted` in
 //! `fs/ext4/ialloc.c`). After a measurement whose 4 000 files were removed, making a file there
-//! takes ten times as long.
+//! takes several times as long.
 
 use std::fs::{self, File};
 use std::io;

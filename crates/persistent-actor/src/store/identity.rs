@@ -47,8 +47,12 @@ pub(crate) fn read(disk: &Disk, verify: bool) -> Result<u128, ReadError> {
     }
 }
 
-/// Writes the file; it appears with its whole content. If it is there by now, an older incarnation
-/// has written the same: what it passed on includes its journal, and so the state's id.
+/// Writes the file; it appears with its whole content.
+///
+/// The writer may have been superseded meanwhile, which it learns before its next answer. If the
+/// file is there by then, the successor has written the same: it has read our journal, and so the
+/// state's id. If our temporary file is gone, the successor has removed it, and sees to the file
+/// itself.
 pub(crate) fn write(disk: &Disk, state_id: u128, epoch: u64) -> Result<(), Failure> {
     // Journals have numbers from 1 on, so this name is free.
     let mut file = disk.create(FileName::Temporary(FileId { epoch, number: 0 }))?;
@@ -59,6 +63,7 @@ pub(crate) fn write(disk: &Disk, state_id: u128, epoch: u64) -> Result<(), Failu
         Err(failure) if failure.kind() == ErrorKind::AlreadyExists => {
             disk.remove_if_there(file.name)
         }
+        Err(failure) if failure.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
