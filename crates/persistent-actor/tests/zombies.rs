@@ -67,6 +67,15 @@ fn try_on(
     Ok(true)
 }
 
+/// Whoever is superseded says so, whatever it was doing: that files which its successor does not
+/// need went away is no failure of the disk.
+fn is_fenced(error: &StoreError) -> Result<(), String> {
+    match error {
+        StoreError::Fenced { .. } => Ok(()),
+        other => Err(format!("it is fenced, but says: {other}")),
+    }
+}
+
 /// The writer's work. Gives the state that must be found in the end: what the newest of the two
 /// has answered.
 fn work(
@@ -114,10 +123,12 @@ fn work(
             Err(error) => {
                 let next = current.commit(&step).unwrap_err();
                 assert!(matches!(next, StoreError::Poisoned { .. }), "{next}");
+                is_fenced(&error)?;
                 return superseded(&answered, other, &error.to_string());
             }
         }
         if let Err(error) = current.store.maintain(&mut current.view) {
+            is_fenced(&error)?;
             return superseded(&answered, other, &error.to_string());
         }
     }

@@ -1,5 +1,6 @@
 //! [`FileStore`]: a state in files; see `docs/format.md` for what lies where and why.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
@@ -449,14 +450,25 @@ impl FileStore {
         if let Some(first) = &self.poison {
             return Err(StoreError::Poisoned { first: first.clone() });
         }
-        work(self).map_err(|stop| {
-            let harmless = matches!(stop, Stop::TooLarge { .. });
-            let error = stop.into_store_error(&self.path, self.claim.epoch);
-            if !harmless {
-                self.poison = Some(error.to_string());
+        let Err(stop) = work(self) else { return Ok(()) };
+        let stop = self.explained(stop);
+        let harmless = matches!(stop, Stop::TooLarge { .. });
+        let error = stop.into_store_error(&self.path, self.claim.epoch);
+        if !harmless {
+            self.poison = Some(error.to_string());
+        }
+        Err(error)
+    }
+
+    /// Why it had to stop: if files that we were at work with are gone, a newer incarnation may have
+    /// removed them.
+    fn explained(&self, stop: Stop) -> Stop {
+        match stop {
+            Stop::Io(failure) if failure.kind() == ErrorKind::NotFound => {
+                self.check_claim().err().unwrap_or(Stop::Io(failure))
             }
-            error
-        })
+            other => other,
+        }
     }
 }
 
