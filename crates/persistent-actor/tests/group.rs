@@ -137,3 +137,28 @@ fn a_crash_while_recovering_from_a_crash_loses_nothing() {
     }
     println!("{tried} crash points");
 }
+
+/// On a real disk short commits of a group go to the state's journal through memory.
+#[test]
+fn commits_through_memory_are_found_by_whoever_opens_the_state_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = persistent_actor::ActorState::options();
+    let group = std::sync::Arc::new(GroupJournal::open(dir.path(), &options).unwrap());
+    let mut commits = 0_u64;
+    // Long enough for checkpoints, and so for journals that are used again and have grown.
+    for round in 1..=3_u64 {
+        let mut state = GroupJournal::open_state(&group, "counter", options.clone()).unwrap();
+        assert_eq!(state.state().get("count").unwrap(), (commits > 0).then_some(commits));
+        for _ in 0..1500 * round {
+            commits += 1;
+            let count = persistent_actor::codec::encode(&commits).unwrap();
+            state.update([("count", count)]).unwrap();
+            state.maintain().unwrap();
+        }
+        // As if killed: nothing is closed, and the last commits are in no batch that was written.
+        drop(state);
+    }
+    drop(group);
+    let found = options.open(dir.path().join("counter")).unwrap();
+    assert_eq!(found.get("count").unwrap(), Some(commits));
+}

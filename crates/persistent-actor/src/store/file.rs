@@ -346,8 +346,10 @@ impl FileStore {
     fn checkpoint(&mut self, view: &View, record_len: usize) -> Result<(), Stop> {
         self.number += 1;
         let id = FileId { epoch: self.claim.epoch, number: self.number };
-        if self.segment.is_ahead() {
-            // Slots are free in a state that is not durable yet.
+        if self.segment.is_ahead() && !self.slots.slots.is_empty() {
+            // Slots are free in a state that is not durable yet. Without slots nothing but the
+            // new segment is written, and that is whole and has its name, both synced, before
+            // anything takes the old one away.
             self.segment.sync(&self.disk)?;
         }
         let target = Target { disk: &self.disk, state_id: self.state_id, epoch: self.claim.epoch };
@@ -408,9 +410,10 @@ impl FileStore {
             self.spare = Some(Spare::create(&self.disk, id)?);
         }
         let Some(spare) = &mut self.spare else { return Ok(()) };
-        if !spare.is_ready(capacity) {
-            // Many that sync at the same time hold up each other.
-            spare.step(&self.disk, capacity, self.sizes.step, self.member.is_none())?;
+        // Many that sync at the same time hold up each other.
+        let synced = self.member.is_none();
+        if !spare.is_ready(capacity, synced) {
+            spare.step(&self.disk, capacity, self.sizes.step, synced)?;
         } else if quarters >= 3 || wasteful {
             view.ledger.expire(&self.limits, unix_ms());
             self.checkpoint(view, 0)?;
@@ -423,6 +426,9 @@ impl FileStore {
             Some(_) if !self.disk.is_synced() || self.disk.group()?.is_none() => None,
             other => other,
         };
+        if self.member.is_none() && self.disk.is_synced() {
+            self.segment.unmap();
+        }
         Ok(())
     }
 

@@ -178,7 +178,7 @@ impl SegmentHeader {
 pub(crate) struct Segment {
     file: DiskFile,
     header: SegmentHeader,
-    /// The file as memory, for short records that are not synced.
+    /// The file as memory, for short records that are not synced one by one.
     mapped: Option<MappedFile>,
     framing: Framing,
     /// Where the commits start: behind the snapshot.
@@ -256,7 +256,15 @@ impl Segment {
         }
         self.header.grouped = Some(Grouped { member, end: self.end });
         self.file.write_at(&self.header.encode(), 0)?;
-        self.sync(disk)
+        self.sync(disk)?;
+        self.mapped = map_in_place(&self.file, self.header.capacity);
+        Ok(())
+    }
+
+    /// From now on records are synced one by one: syncing a file that is written through memory
+    /// takes three times as long.
+    pub(crate) fn unmap(&mut self) {
+        self.mapped = None;
     }
 
     /// Takes that note back; all records are synced. That it is gone is not synced: a note that
@@ -272,9 +280,10 @@ impl Segment {
         (self.end - self.start) * 4 / (self.header.capacity - self.start).max(1)
     }
 
-    /// Whether it is of the right size to be used again where `capacity` is needed.
+    /// Whether its file is worth using again where `capacity` is needed: it can grow, but not
+    /// shrink. To make a new file and remove this one costs more than all that is written to it.
     pub(crate) fn is_reusable(&self, capacity: u64) -> bool {
-        (capacity..=2 * capacity).contains(&self.header.capacity)
+        self.header.capacity <= 2 * capacity
     }
 
     pub(crate) fn name(&self) -> FileName {
@@ -312,26 +321,26 @@ impl Spare {
         Ok(Self { file, len: 0, dirty: 0..0, synced: false })
     }
 
-    /// Whether it is zeros from end to end, synced, and large enough.
-    pub(crate) fn is_ready(&self, capacity: u64) -> bool {
-        self.dirty.is_empty() && self.len >= capacity && self.synced
+    /// Whether it is zeros from end to end and large enough, and, if that is asked, synced.
+    pub(crate) fn is_ready(&self, capacity: u64, synced: bool) -> bool {
+        self.dirty.is_empty() && self.len >= capacity && (self.synced || !synced)
     }
 
-    /// Brings it one step nearer to readiness; for the pauses between calls. With `each`, every
-    /// step is synced, so that none takes long.
+    /// Brings it one step nearer to readiness; for the pauses between calls. With `synced`, every
+    /// step is synced, so that none takes long, and the last one neither, which makes it a
+    /// segment; else that one syncs all.
     pub(crate) fn step(
         &mut self,
         disk: &Disk,
         capacity: u64,
         step: u64,
-        each: bool,
+        synced: bool,
     ) -> Result<(), Failure> {
         self.write_zeros(capacity, step)?;
-        let is_complete = self.dirty.is_empty() && self.len >= capacity;
-        if each || is_complete {
+        if synced {
             disk.sync(&self.file)?;
         }
-        self.synced = is_complete;
+        self.synced = synced && self.is_ready(capacity, false);
         Ok(())
     }
 
@@ -385,8 +394,12 @@ impl Spare {
             head.resize(head.len().max(capacity as usize), 0);
         }
         self.file.write_at(&head, 0)?;
-        // Syncing a file that is written through memory takes three times as long.
-        let mapped = if disk.is_synced() { None } else { self.file.map(capacity) };
+        let mapped = match (disk.is_synced(), header.grouped) {
+            (false, _) => self.file.map(capacity),
+            (true, Some(_)) => map_in_place(&self.file, capacity),
+            // Syncing a file that is written through memory takes three times as long.
+            (true, None) => None,
+        };
         let file = self.file;
         let mut segment =
             Segment { file, header, mapped, framing, start, end: start, synced_to: 0 };
@@ -400,4 +413,9 @@ impl Spare {
         disk.sync_names()?;
         Ok(segment)
     }
+}
+
+/// Maps a file at `power`, if writing to its memory cannot fail for want of space.
+fn map_in_place(file: &DiskFile, len: u64) -> Option<MappedFile> {
+    file.storage_file().to_map().and_then(|_| file.map(len))
 }

@@ -55,7 +55,7 @@ impl Gate {
             if self.failed.load(Ordering::Acquire) {
                 return Passed::Failed;
             }
-            if !self.led.swap(true, Ordering::SeqCst) {
+            if !self.led.load(Ordering::SeqCst) && !self.led.swap(true, Ordering::SeqCst) {
                 return Passed::Leads;
             }
             // An error says that the number has changed, or that a signal came: look again.

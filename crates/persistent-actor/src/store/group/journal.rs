@@ -261,7 +261,10 @@ impl GroupJournal {
     /// # Errors
     /// What failed. The group journal is of no further use then.
     pub fn maintain(&self) -> Result<(), StoreError> {
-        let size = self.writer.lock().unwrap_or_else(PoisonError::into_inner).next_size();
+        let members = self.members().marks().count();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = writer.next_size(members);
+        drop(writer);
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         let done = keeper
             .sync_states(self)

@@ -63,7 +63,7 @@ impl Keeper {
                 Spare::create(&self.disk, id)?
             }
         };
-        while !spare.is_ready(capacity) {
+        while !spare.is_ready(capacity, true) {
             spare.step(&self.disk, capacity, STEP, true)?;
         }
         self.spare = Some(spare);

@@ -11,7 +11,11 @@ use crate::store::segment::{Purpose, Segment, SegmentHeader, Sizes, Spare};
 
 /// How large the first file is. Bytes. Each is twice as large as the one before, up to the last.
 const FIRST: u64 = 256 * 1024;
-const LAST: u64 = 8 * 1024 * 1024;
+const LAST: u64 = 32 * 1024 * 1024;
+
+/// What a file holds of each member at least, up to [`LAST`]: when it is given up, each member's
+/// state is synced, which costs as much as some hundred commits.
+const MEMBER: u64 = 64 * 1024;
 
 pub(super) struct Writer {
     disk: Disk,
@@ -19,6 +23,7 @@ pub(super) struct Writer {
     run: u128,
     first: u64,
     last: u64,
+    member: u64,
     segment: Segment,
     /// The file before: it is needed until the states have been synced, and kept until the next.
     previous: Option<Segment>,
@@ -33,10 +38,10 @@ impl Writer {
         run: u128,
         sizes: &Sizes,
     ) -> Result<Self, Failure> {
-        let (first, last) = match *sizes == Sizes::default() {
-            true => (FIRST, LAST),
+        let (first, last, member) = match *sizes == Sizes::default() {
+            true => (FIRST, LAST, MEMBER),
             // Tests that want to meet many files.
-            false => (sizes.first / 2, sizes.first),
+            false => (sizes.first / 2, sizes.first, 0),
         };
         let id = FileId { epoch: claim.epoch, number: 1 };
         let mut table = Vec::new();
@@ -46,7 +51,8 @@ impl Writer {
         // The directory may have been made just now, or by somebody who was killed after that.
         let segment = spare.into_segment(&disk, header(run, id, first), 0, &mut table, true)?;
         let sectors = Vec::new();
-        Ok(Self { disk, claim, run, first, last, segment, previous: None, sequence: 0, sectors })
+        let previous = None;
+        Ok(Self { disk, claim, run, first, last, member, segment, previous, sequence: 0, sectors })
     }
 
     pub(super) fn disk(&self) -> &Disk {
@@ -79,10 +85,11 @@ impl Writer {
         self.segment.sync(&self.disk)
     }
 
-    /// How large the next file will be.
-    pub(super) fn next_size(&self) -> u64 {
+    /// How large the next file will be with so many members.
+    pub(super) fn next_size(&self, members: usize) -> u64 {
         let doublings = self.file().min(32);
-        self.first.saturating_mul(1 << doublings).min(self.last)
+        let doubled = self.first.saturating_mul(1 << doublings);
+        doubled.max(self.member.saturating_mul(members as u64)).min(self.last)
     }
 
     /// Goes on to the next file, which begins with `table`. Gives the file that is not needed any
@@ -104,7 +111,8 @@ impl Writer {
             Some(spare) => spare,
             None => Spare::create(&self.disk, id)?,
         };
-        let header = header(self.run, id, self.next_size().max(needed));
+        let size = self.next_size(table.len());
+        let header = header(self.run, id, size.max(needed));
         let next = spare.into_segment(&self.disk, header, self.sequence, &mut payload, false)?;
         let full = std::mem::replace(&mut self.segment, next);
         match self.previous.replace(full) {
