@@ -5,6 +5,7 @@
 //! the replies go to their callers. While it does so, the next ones gather. An actor that is alone
 //! syncs its commits itself, which is quicker.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use persistent_actor::store::{GroupJournal, Member, Written};
 use persistent_actor::{OpenError, Options, StoreError};
+use tokio::runtime::{Handle, Id};
 
 use crate::cell::Cell;
 use crate::event::now_ns;
 use crate::link::{Link, Seat};
+use crate::releaser::{Releaser, Waiting};
 use crate::root::escape;
 use crate::wire::Frame;
 
@@ -55,6 +58,8 @@ pub(crate) struct GroupCommit {
     /// Wakes the one that looks after full files.
     due: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Who gives replies to their callers, on each runtime that has actors.
+    releasers: Mutex<HashMap<Id, Arc<Releaser>>>,
 }
 
 /// What is between the sockets and the thread that writes.
@@ -68,12 +73,6 @@ struct Line {
     /// The thread that looks after full files has something to do.
     upkeep: bool,
     closed: bool,
-}
-
-/// A reply that is kept back.
-struct Waiting {
-    cell: Arc<Cell>,
-    sequence: u64,
 }
 
 impl GroupCommit {
@@ -97,6 +96,7 @@ impl GroupCommit {
             filled: Condvar::new(),
             due: Condvar::new(),
             threads: Mutex::default(),
+            releasers: Mutex::default(),
         });
         if GroupJournal::is_left(root)? {
             group.open_journal()?;
@@ -107,6 +107,14 @@ impl GroupCommit {
     /// The run of its journal, which the workers must know.
     pub(crate) fn run(&self) -> u128 {
         self.run
+    }
+
+    /// Who gives replies to their callers, for actors on this runtime.
+    pub(crate) fn releaser(&self, runtime: &Handle) -> Arc<Releaser> {
+        let mut releasers = self.releasers.lock().unwrap_or_else(PoisonError::into_inner);
+        releasers.retain(|_, releaser| !releaser.has_ended());
+        let releaser = releasers.entry(runtime.id()).or_insert_with(|| Releaser::start(runtime));
+        Arc::clone(releaser)
     }
 
     fn open_journal(&self) -> Result<&GroupJournal, OpenError> {
@@ -222,10 +230,7 @@ impl GroupCommit {
             took = start.elapsed();
             match flushed {
                 Ok(()) => {
-                    let durable_ns = now_ns();
-                    for Waiting { cell, sequence } in batch.drain(..) {
-                        cell.release(sequence, durable_ns);
-                    }
+                    release(&mut batch, now_ns());
                 }
                 Err(_) => {
                     self.failed.store(true, Ordering::Relaxed);
@@ -304,6 +309,8 @@ impl GroupCommit {
                 let _ = thread.join();
             }
         }
+        let releasers = self.releasers.lock().unwrap_or_else(PoisonError::into_inner);
+        releasers.values().for_each(|releaser| releaser.close());
     }
 
     /// Ends it after all actors have stopped: the journal is removed if all states are whole
@@ -314,5 +321,17 @@ impl GroupCommit {
             // What cannot be removed now is taken over by the next program.
             let _ = journal.close();
         }
+    }
+}
+
+/// Gives replies to the releasers of their actors; mostly there is but one.
+fn release(batch: &mut Vec<Waiting>, durable_ns: u64) {
+    while let Some(releaser) = batch.first().and_then(|first| first.cell.releaser()).cloned() {
+        let is_same = |reply: &Waiting| {
+            reply.cell.releaser().is_some_and(|other| Arc::ptr_eq(other, &releaser))
+        };
+        let (same, others) = batch.drain(..).partition(is_same);
+        *batch = others;
+        releaser.release(same, durable_ns);
     }
 }

@@ -33,6 +33,7 @@ mod never;
 mod node;
 mod pending;
 mod process;
+mod releaser;
 mod root;
 mod slot_buffers;
 mod socket;

@@ -168,7 +168,10 @@ impl Node {
         let group = self.group(&name, durability).await?;
         let mut assignment = self.assignment(type_name, &name, durability, session)?;
         assignment.group_run = group.as_ref().map(|group| group.run());
-        let group = group.filter(|_| durability == Durability::Power);
+        let group = group.filter(|_| durability == Durability::Power).map(|group| {
+            let releaser = group.releaser(&runtime);
+            (group, releaser)
+        });
         let initial = Payload::new(initial).map_err(|error| SpawnError::Unsendable {
             name: name.clone(),
             reason: error.to_string(),

@@ -8,6 +8,7 @@ use super::{Cell, State};
 use crate::cell::supervised::not_sent;
 use crate::event::EventKind;
 use crate::pending::Held;
+use crate::releaser::Releaser;
 use crate::wire::WireError;
 
 impl Cell {
@@ -36,6 +37,11 @@ impl Cell {
         state.held += 1;
         group.submit(written, self, sequence);
         Ok(())
+    }
+
+    /// Who gives callers what was kept back, if anything ever is.
+    pub(crate) fn releaser(&self) -> Option<&Arc<Releaser>> {
+        self.releaser.as_ref()
     }
 
     /// What was kept back of a call is durable: gives it to its caller.

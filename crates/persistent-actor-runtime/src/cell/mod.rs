@@ -20,6 +20,7 @@ use crate::link::{Flushed, Link};
 use crate::mapping::Mapping;
 use crate::pending::{Answered, Pending, Request};
 use crate::process::WorkerProcess;
+use crate::releaser::Releaser;
 use crate::wire::Frame;
 use crate::zombie::{SupersedeError, Zombie};
 
@@ -47,6 +48,8 @@ pub(crate) struct Cell {
     observer: Option<Observer>,
     /// With those of the node that commit at the same time, for an actor at `power`.
     group: Option<Arc<GroupCommit>>,
+    /// Who gives it to callers what the group has made durable.
+    releaser: Option<Arc<Releaser>>,
     permits: Arc<Semaphore>,
     state: Mutex<State>,
     progress: watch::Sender<Progress>,
@@ -87,8 +90,9 @@ impl Cell {
         policy: Policy,
         method_name: fn(usize) -> &'static str,
         observer: Option<Observer>,
-        group: Option<Arc<GroupCommit>>,
+        group: Option<(Arc<GroupCommit>, Arc<Releaser>)>,
     ) -> Self {
+        let (group, releaser) = group.unzip();
         Self {
             name: name.into(),
             permits: Arc::new(Semaphore::new(policy.max_pending_calls)),
@@ -96,6 +100,7 @@ impl Cell {
             method_name,
             observer,
             group,
+            releaser,
             state: Mutex::new(State {
                 pending: Pending::new(session),
                 link: None,
