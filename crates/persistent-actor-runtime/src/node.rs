@@ -129,6 +129,7 @@ impl Node {
     pub async fn shutdown(&self) {
         self.inner.standby.close();
         self.inner.actors.stop_all().await;
+        self.inner.standby.settle().await;
         if let Some(group) = self.inner.group.get().cloned() {
             // It runs to its end even if nobody waits for it.
             let _ = tokio::task::spawn_blocking(move || group.close()).await;
@@ -302,9 +303,12 @@ impl NodeBuilder {
     /// - For each actor that has some MiB of shared memory, a process named `actor-memory` that
     ///   shares the memory of the actor's process and does nothing. The kernel then need not take
     ///   that memory down before it tells that the actor's process has died. It takes no memory of
-    ///   its own, but programs that add up the memory of processes count that of the actor twice.
+    ///   its own, but the dead process keeps what it had until its successor has answered, at most
+    ///   0.05 s after that is ready; and programs that add up the memory of processes count that of
+    ///   the actor twice.
     ///
-    /// All of them die with the node.
+    /// All of them die with the node. They count where the number of processes is limited; where
+    /// a process cannot be started for that, the one that waits makes room for it.
     pub fn fast_restart(mut self, fast: bool) -> Self {
         self.restarts_slowly = !fast;
         self

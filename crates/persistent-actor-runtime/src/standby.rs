@@ -5,14 +5,16 @@
 //! assignment makes a restart faster by that.
 //!
 //! It is a worker like any other and is told what to run in the same way, once. Until then it has
-//! opened nothing and belongs to no actor. It is not used if anything that a new process inherits
-//! is not what it was any more ([`Surroundings`]).
+//! opened nothing and belongs to no actor. It is not used if what a new process would
+//! inherit is not what it was any more, as far as [`Surroundings`] knows.
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::init::EntryPoint;
@@ -28,6 +30,8 @@ const QUIET: Duration = Duration::from_millis(100);
 /// The one worker process of a node that waits for its assignment, or the place for it.
 pub(crate) struct Standby {
     is_wanted: bool,
+    /// Told when a process has been started.
+    filled: Notify,
     state: Mutex<State>,
 }
 
@@ -47,9 +51,10 @@ struct State {
 
 /// A worker process that waits for its assignment.
 pub(crate) struct Waiting {
-    pub(crate) process: WorkerProcess,
-    /// The node's end of its connection.
+    /// The node's end of its connection. Dropped first: if the process may not be killed any more,
+    /// it ends because of that.
     pub(crate) socket: OwnedFd,
+    pub(crate) process: WorkerProcess,
     surroundings: Surroundings,
 }
 
@@ -80,7 +85,7 @@ impl Drop for Starting {
 
 impl Standby {
     pub(crate) fn new(is_wanted: bool) -> Self {
-        Self { is_wanted, state: Mutex::default() }
+        Self { is_wanted, filled: Notify::new(), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -150,19 +155,37 @@ impl Standby {
         state.is_preparing = true;
         let mut started = state.started;
         drop(state);
-        let standby = Arc::downgrade(self);
+        let preparing = Preparing(Arc::downgrade(self));
         tokio::spawn(async move {
             loop {
                 sleep(QUIET).await;
-                let Some(standby) = Weak::upgrade(&standby) else { return };
+                let Some(standby) = preparing.0.upgrade() else { return };
                 let before = std::mem::replace(&mut started, standby.state().started);
                 if started == before {
-                    standby.state().is_preparing = false;
+                    drop(preparing);
                     standby.fill(entry);
                     return;
                 }
             }
         });
+    }
+
+    /// Ends the process, if there is one: its room is needed.
+    pub(crate) fn give_way(&self) {
+        let waiting = self.state().waiting.take();
+        drop(waiting);
+    }
+
+    /// Waits until no process is being started.
+    pub(crate) async fn settle(&self) {
+        loop {
+            let mut filled = pin!(self.filled.notified());
+            filled.as_mut().enable();
+            if !self.state().is_filling {
+                return;
+            }
+            filled.await;
+        }
     }
 
     /// Ends the process, if there is one, and starts no more.
@@ -181,5 +204,17 @@ struct Filling(Arc<Standby>);
 impl Drop for Filling {
     fn drop(&mut self) {
         self.0.state().is_filling = false;
+        self.0.filled.notify_waiters();
+    }
+}
+
+/// A process will be started, unless this is dropped before; with its runtime, say.
+struct Preparing(Weak<Standby>);
+
+impl Drop for Preparing {
+    fn drop(&mut self) {
+        if let Some(standby) = self.0.upgrade() {
+            standby.state().is_preparing = false;
+        }
     }
 }

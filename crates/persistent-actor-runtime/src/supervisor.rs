@@ -10,8 +10,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use persistent_actor::codec;
+use rustix::io::Errno;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 
 use crate::actors::Actors;
@@ -25,6 +27,9 @@ use crate::process::{MemoryHolder, WorkerProcess};
 use crate::socket::{Arrived, Inbox, for_reading, for_writing, pair};
 use crate::spawner;
 use crate::standby::{Standby, Starting, Waiting};
+
+/// How long the first answer after a restart is waited for, with what can wait.
+const FIRST_ANSWER: Duration = Duration::from_millis(50);
 
 /// How many starts in a row may end before the actor is ready.
 const MAX_START_ATTEMPTS: u32 = 8;
@@ -64,6 +69,8 @@ pub(crate) struct Start {
     under_way: Option<Starting>,
     /// The memory of the process before.
     memory: Option<MemoryHolder>,
+    /// Memory that is being taken down.
+    let_go: JoinSet<()>,
     /// How long it takes does not matter any more: another process may be started.
     is_served: bool,
 }
@@ -99,11 +106,8 @@ impl Supervisor {
             }
             End::Stopped => SpawnError::NodeClosed { name: self.cell.name.to_string() },
         };
+        self.give_all_back().await;
         self.cell.end(end);
-        if let Some(waiting) = self.start.reserved.take() {
-            self.standby.put_back(waiting);
-        }
-        self.let_memory_go();
         if let Some(actors) = self.actors.upgrade() {
             actors.remove(&self.cell);
         }
@@ -136,6 +140,7 @@ impl Supervisor {
                     (self.describe(&death), death.was_ready, death.killed)
                 }
                 Outcome::NotStarted(error) => {
+                    self.let_memory_go(Duration::ZERO);
                     let reason = format!("cannot start a process: {error}");
                     if self.started.is_some() {
                         return End::Died(reason);
@@ -182,7 +187,7 @@ impl Supervisor {
     }
 
     /// Waits before the next start; `false` if the actor was ended meanwhile.
-    async fn pause(&self, early_deaths: u32) -> bool {
+    async fn pause(&mut self, early_deaths: u32) -> bool {
         let delay = match early_deaths.checked_sub(2) {
             None => Duration::ZERO,
             Some(doublings) => (FIRST_BACKOFF * 2u32.saturating_pow(doublings)).min(MAX_BACKOFF),
@@ -190,6 +195,11 @@ impl Supervisor {
         self.cell.emit(|| EventKind::Restarting { attempt: early_deaths.max(1), delay });
         if delay.is_zero() {
             return !self.cell.has_ended();
+        }
+        // Long enough for others to need it, and for it not to be as good as a new one any more.
+        self.let_memory_go(Duration::ZERO);
+        if let Some(waiting) = self.start.reserved.take() {
+            self.standby.put_back(waiting);
         }
         let mut pause = pin!(sleep(delay));
         loop {
@@ -226,7 +236,8 @@ impl Supervisor {
             said = said.or(reason);
         }
         self.start.under_way = None;
-        if !self.start.is_distrusted && !self.start.is_unproved {
+        let is_trusted = !self.start.is_distrusted && !self.start.is_unproved;
+        if is_trusted && !self.cell.may_stop() {
             // While the process is being taken down.
             self.start.reserved = self.standby.take();
         }
@@ -236,7 +247,7 @@ impl Supervisor {
         let exit = process.end().await;
         match self.cell.detach(exit, said) {
             Some(mut death) => {
-                self.let_memory_go();
+                self.let_memory_go(Duration::ZERO);
                 self.start.memory = death.memory.take();
                 Outcome::Died(death)
             }
@@ -252,20 +263,49 @@ impl Supervisor {
 
     async fn start(&mut self) -> io::Result<Connected> {
         if let Some(Waiting { process, socket, .. }) = self.start.reserved.take() {
+            let socket = for_reading(socket)?;
             self.start.is_unproved = true;
-            return Ok((Arc::new(process), for_reading(socket)?));
+            return Ok((Arc::new(process), socket));
         }
+        match self.start_anew().await {
+            // There may be no room for processes that only make restarts faster.
+            Err(error) if is_want_of_room(&error) => {
+                self.standby.give_way();
+                self.let_memory_go(Duration::ZERO);
+                while self.start.let_go.join_next().await.is_some() {}
+                self.start_anew().await
+            }
+            other => other,
+        }
+    }
+
+    async fn start_anew(&self) -> io::Result<Connected> {
         let (ours, theirs) = pair()?;
         let socket = for_reading(ours)?;
         let process = spawner::spawn(self.entry, Some(&self.cell.name), theirs).await?;
         Ok((Arc::new(process), socket))
     }
 
-    /// Takes down the memory of a process that is gone; nobody waits for it.
-    fn let_memory_go(&mut self) {
-        if let Some(memory) = self.start.memory.take() {
-            tokio::spawn(memory.end());
+    /// Takes down the memory of a process that is gone, after this time; nobody waits for it.
+    fn let_memory_go(&mut self, after: Duration) {
+        while self.start.let_go.try_join_next().is_some() {}
+        let Some(memory) = self.start.memory.take() else { return };
+        self.start.let_go.spawn(async move {
+            if !after.is_zero() {
+                sleep(after).await;
+            }
+            memory.end().await;
+        });
+    }
+
+    /// Gives back the process that was reserved, and waits until no memory is held any more.
+    async fn give_all_back(&mut self) {
+        if let Some(waiting) = self.start.reserved.take() {
+            self.standby.put_back(waiting);
         }
+        self.let_memory_go(Duration::ZERO);
+        // Those that wait for their time end at once.
+        self.start.let_go.shutdown().await;
     }
 
     /// The worker is ready, or has answered.
@@ -287,8 +327,12 @@ impl Supervisor {
         } else if taken == Taken::Reply || self.cell.is_idle() {
             // Whoever has waited for this start waits no more.
             self.start.is_served = true;
-            self.let_memory_go();
+            self.let_memory_go(Duration::ZERO);
             self.standby.fill(self.entry);
+        } else {
+            // The first answer may take hours.
+            self.let_memory_go(FIRST_ANSWER);
+            self.standby.prepare(self.entry);
         }
     }
 
@@ -373,6 +417,11 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// Whether a process could not be started because there are too many, or too little memory.
+fn is_want_of_room(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::AGAIN | Errno::NOMEM))
 }
 
 fn io_reason(error: io::Error) -> Option<String> {

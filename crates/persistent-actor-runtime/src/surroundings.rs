@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use rustix::process::{Pid, getpriority_process};
 
@@ -25,15 +26,24 @@ const INHERITED: [&str; 14] = [
     "Mems_allowed",
 ];
 
-/// What a process inherits that is started now. A process that was started ahead takes the place
+/// Their names in proc_pid_ns(5).
+const NAMESPACES: [&str; 8] =
+    ["cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "user", "uts"];
+
+/// What a process inherits that is started now: what programs change now and then, not all there
+/// is (descriptors without the flag CLOEXEC, the priority of input and output, and memory policy
+/// are missing). A process that was started ahead takes the place
 /// of a new one only while this is what it was.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Surroundings {
     environment: Vec<(OsString, OsString)>,
-    /// The working directory and where standard output and error lead.
-    places: [Place; 3],
+    /// The root and the working directory, and where standard output and error lead.
+    places: [Place; 4],
     thread: Vec<String>,
     priority: i32,
+    /// Policy and real-time priority.
+    scheduling: Vec<String>,
+    namespaces: Vec<Option<PathBuf>>,
     limits: String,
     oom_score: String,
     cgroup: String,
@@ -73,18 +83,35 @@ impl Surroundings {
         Ok(Self {
             environment: std::env::vars_os().collect(),
             places: [
+                Place::of("/proc/self/root")?,
                 Place::of("/proc/self/cwd")?,
                 Place::of("/proc/self/fd/1")?,
                 Place::of("/proc/self/fd/2")?,
             ],
             thread: status.lines().filter(is_inherited).map(str::to_owned).collect(),
             priority: getpriority_process(Some(starter))?,
+            scheduling: scheduling(starter)?,
+            namespaces: namespaces(starter),
             limits: read_short("/proc/self/limits")?,
             oom_score: read_short("/proc/self/oom_score_adj")?,
             // Not every system has control groups.
             cgroup: read_short("/proc/self/cgroup").unwrap_or_default(),
         })
     }
+}
+
+/// The fields 40 and 41 of proc_pid_stat(5).
+fn scheduling(thread: Pid) -> io::Result<Vec<String>> {
+    let stat = read_short(&format!("/proc/self/task/{thread}/stat"))?;
+    // The second field, a name in parentheses, may hold anything.
+    let (_, from_third) = stat.rsplit_once(')').ok_or(io::ErrorKind::InvalidData)?;
+    Ok(from_third.split_whitespace().skip(37).take(2).map(str::to_owned).collect())
+}
+
+/// Those that a new process of this thread is in; not every system has all of them.
+fn namespaces(thread: Pid) -> Vec<Option<PathBuf>> {
+    let link = |name| fs::read_link(format!("/proc/self/task/{thread}/ns/{name}")).ok();
+    NAMESPACES.map(link).into()
 }
 
 /// Reads what the kernel tells in less than a page, as it does here. (`read_to_string` asks for it

@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid,
 };
-use support::{Counter, CounterHandle, Events, node, state_root};
+use support::{Counter, CounterHandle, Events, node, start, state_root};
 
 worker_for_tests!();
 
@@ -321,6 +321,79 @@ fn it_does_not_outlive_a_program_that_is_killed() {
     program.kill().unwrap();
     program.wait().unwrap();
     assert_ends(&waiting);
+}
+
+#[tokio::test]
+async fn another_stands_by_while_the_first_call_after_a_restart_is_still_running() {
+    let root = state_root();
+    let node = node(&root, Durability::Process);
+    let counter = actor(&node, "visits").await;
+    let waiting = standby(&node, None).await;
+    let file = root.path().join("go-on");
+    let call = start(counter.await_file(file.clone())).await;
+    kill(counter.pid());
+    let next = standby(&node, Some(waiting)).await;
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(call.await.unwrap(), waiting);
+    assert_ne!(next, waiting);
+}
+
+#[test]
+fn one_that_was_to_be_started_on_a_runtime_that_ended_is_started_on_the_next() {
+    let root = state_root();
+    let node = node(&root, Durability::Process);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // It ends before the node has found that no more actors are started.
+    let first = runtime();
+    first.block_on(actor(&node, "first"));
+    drop(first);
+    assert_eq!(node.standby(), None);
+    runtime().block_on(async {
+        let _second = actor(&node, "second").await;
+        standby(&node, None).await;
+    });
+}
+
+/// Runs in a program of its own, whose children are those of its nodes alone.
+#[test]
+#[ignore = "a program that another test starts"]
+fn a_program_that_shuts_nodes_down() {
+    const SEED: u64 = 7;
+    println!("seed {SEED}");
+    let mut random = SmallRng::seed_from_u64(SEED);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    for _ in 0..30 {
+        let root = state_root();
+        let node = node(&root, Durability::Process);
+        runtime.block_on(async {
+            let counter = actor(&node, "visits").await;
+            standby(&node, None).await;
+            counter.kill().await.unwrap();
+            assert_eq!(counter.increment(1).await.unwrap(), 2);
+            // Another is being started now, or stands by already.
+            let pause = Duration::from_micros(random.random_range(0..1500));
+            tokio::time::sleep(pause).await;
+            node.shutdown().await;
+            assert_eq!(children(), "", "after {pause:?}");
+        });
+    }
+}
+
+fn children() -> String {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    // A thread may end meanwhile.
+    let of = |task: std::path::PathBuf| std::fs::read_to_string(task.join("children"));
+    tasks.filter_map(|task| of(task.unwrap().path()).ok()).collect()
+}
+
+#[test]
+fn when_a_node_is_shut_down_all_its_processes_are_gone() {
+    let program = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_program_that_shuts_nodes_down", "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&program.stdout);
+    assert!(program.status.success() && said.contains("seed 7"), "{said}");
 }
 
 #[tokio::test]

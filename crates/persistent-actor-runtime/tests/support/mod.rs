@@ -70,6 +70,14 @@ impl Counter {
         std::process::abort()
     }
 
+    /// Takes until this file is there.
+    pub(crate) fn await_file(&self, path: std::path::PathBuf) -> u32 {
+        while !path.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        std::process::id()
+    }
+
     /// The process of this actor.
     pub(crate) fn process(&self) -> u32 {
         std::process::id()
