@@ -204,8 +204,7 @@ fn an_incarnation_that_is_superseded_while_it_writes_the_identity_learns_that_it
         let maintained = older.store.maintain(&mut older.view);
         let moments = disk.operations() - begin;
         if at.is_some() {
-            maintained.unwrap();
-            let fenced = older.commit(&steps()[1]).unwrap_err();
+            let fenced = maintained.and_then(|()| older.commit(&steps()[1])).unwrap_err();
             assert!(matches!(fenced, StoreError::Fenced { .. }), "at {at:?}: {fenced}");
             assert_eq!(open(disk.dir(NAME), &power()).unwrap().view, history()[3]);
         }
@@ -216,6 +215,54 @@ fn an_incarnation_that_is_superseded_while_it_writes_the_identity_learns_that_it
     (0..all).for_each(|at| {
         moments(Some(at));
     });
+}
+
+/// An incarnation at `process` syncs nothing, one at `power` relies on what it finds.
+#[test]
+fn an_identity_that_is_written_at_process_while_another_continues_at_power_is_whole() {
+    let process = options(Durability::Process, Switches::default());
+    let moments = |at: Option<u64>| {
+        let disk = SimDisk::default();
+        let mut older = open(disk.dir(NAME), &process).unwrap();
+        older.commit(&steps()[0]).unwrap();
+        let begin = disk.operations();
+        if let Some(at) = at {
+            let other = disk.clone();
+            let take_over = move || {
+                let mut newer = open(other.dir(NAME), &power()).unwrap();
+                newer.commit(&steps()[1]).unwrap();
+            };
+            disk.plan(begin + at, Fault::Before(Box::new(take_over)));
+        }
+        // It may be told that it is fenced.
+        let _ = older.store.maintain(&mut older.view);
+        let moments = disk.operations() - begin;
+        for loss in losses().filter(|_| at.is_some()) {
+            let crashed = disk.crashed(disk.log().len(), loss);
+            let found = open(crashed.dir(NAME), &power());
+            let found = found.unwrap_or_else(|error| panic!("at {at:?}, {loss:?}: {error}"));
+            assert_eq!(found.view, history()[3], "at {at:?}, {loss:?}");
+        }
+        moments
+    };
+    (0..moments(None)).for_each(|at| {
+        moments(Some(at));
+    });
+}
+
+#[test]
+fn a_writer_whose_state_was_removed_gives_the_next_one_no_identity() {
+    let disk = SimDisk::default();
+    let mut older = open(disk.dir(NAME), &power()).unwrap();
+    older.commit(&steps()[0]).unwrap();
+    let dir = disk.dir(NAME);
+    dir.list().unwrap().iter().for_each(|name| dir.remove(name).unwrap());
+    let mut newer = open(disk.dir(NAME), &power()).unwrap();
+    newer.commit(&steps()[0]).unwrap();
+    let fenced = older.store.maintain(&mut older.view).unwrap_err();
+    assert!(matches!(fenced, StoreError::Fenced { .. }), "{fenced}");
+    newer.store.maintain(&mut newer.view).unwrap();
+    assert_eq!(open(disk.dir(NAME), &power()).unwrap().view, newer.view);
 }
 
 #[test]

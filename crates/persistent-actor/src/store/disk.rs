@@ -157,7 +157,12 @@ impl Disk {
     }
 
     pub(crate) fn sync(&self, file: &DiskFile) -> Result<(), Failure> {
-        if self.sync { file.file.sync().context("sync", file.name) } else { Ok(()) }
+        if self.sync { self.sync_at_any_level(file) } else { Ok(()) }
+    }
+
+    /// Syncs what others rely on who sync.
+    pub(crate) fn sync_at_any_level(&self, file: &DiskFile) -> Result<(), Failure> {
+        file.file.sync().context("sync", file.name)
     }
 }
 

@@ -47,7 +47,8 @@ pub(crate) fn read(disk: &Disk, verify: bool) -> Result<u128, ReadError> {
     }
 }
 
-/// Writes the file; it appears with its whole content.
+/// Writes the file; it appears with its whole content, synced at any level: a successor at `power`
+/// that finds it does not ask who wrote it, which may be a writer that it has fenced.
 ///
 /// The writer may have been superseded meanwhile, which it learns before its next answer. If the
 /// file is there by then, the successor has written the same: it has read our journal, and so the
@@ -58,7 +59,7 @@ pub(crate) fn write(disk: &Disk, state_id: u128, epoch: u64) -> Result<(), Failu
     let mut file = disk.create(FileName::Temporary(FileId { epoch, number: 0 }))?;
     let text = encode(state_id, super::FORMAT_VERSION);
     file.write_at(text.as_bytes(), 0)?;
-    disk.sync(&file)?;
+    disk.sync_at_any_level(&file)?;
     match disk.rename(&mut file, FileName::Identity) {
         Err(failure) if failure.kind() == ErrorKind::AlreadyExists => {
             disk.remove_if_there(file.name)

@@ -42,6 +42,8 @@ impl FileStore {
     pub(super) fn write_identity(&mut self, view: &View) -> Result<bool, Stop> {
         let is_due = self.needs_identity(view);
         if is_due {
+            // The directory may hold another state by now.
+            self.check_claim()?;
             self.complete()?;
         }
         Ok(is_due)

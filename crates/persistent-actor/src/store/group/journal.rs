@@ -34,13 +34,24 @@ pub struct GroupJournal {
     /// Apart from the queue: whoever commits need not wait for those who look at the members.
     members: Mutex<Members>,
     writer: Mutex<Writer>,
-    keeper: Mutex<Keeper>,
+    pub(super) keeper: Mutex<Keeper>,
 }
 
 /// Stands for a commit that was handed to a [`GroupJournal`]. Tickets are ordered: with one, all
 /// smaller ones are durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
+
+/// A batch that was taken and not written is lost, and so are those after it.
+struct PoisonOnPanic<'a>(&'a GroupJournal);
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison("the thread that wrote it panicked");
+        }
+    }
+}
 
 impl GroupJournal {
     /// Opens the group journal of the states in the directory `root`, and makes what an earlier
@@ -192,6 +203,7 @@ impl GroupJournal {
 
     /// The same, but who waits for the batch is still to be called, unless it failed.
     fn flush_quietly(&self) -> Result<Ticket, StoreError> {
+        let _panic = PoisonOnPanic(self);
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let batch = {
             let mut queue = self.queue();
@@ -239,6 +251,8 @@ impl GroupJournal {
     /// states by then.
     fn go_on(&self, writer: &mut Writer, batch: &Batch) -> Result<(), StoreError> {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever had it may have failed.
+        self.queue().check()?;
         keeper.sync_states(self)?;
         let table: Vec<(u64, Mark)> = self.members().marks().collect();
         let full = writer.file();

@@ -19,11 +19,14 @@ pub(super) struct Keeper {
     next_spare: u32,
     /// The full file whose entries are to become durable in the states.
     pub(super) due: Option<u32>,
+    /// What a sync of a state failed with, if one did. A sync that failed is never tried again: the
+    /// second one may succeed without having written what the first one lost.
+    failed: Option<String>,
 }
 
 impl Keeper {
     pub(super) fn new(disk: Disk, epoch: u64) -> Self {
-        Self { disk, epoch, spare: None, next_spare: u32::MAX, due: None }
+        Self { disk, epoch, spare: None, next_spare: u32::MAX, due: None, failed: None }
     }
 
     pub(super) fn has_spare(&self) -> bool {
@@ -40,6 +43,15 @@ impl Keeper {
 
     /// Syncs the journals of all states with entries in the file that is due.
     pub(super) fn sync_states(&mut self, group: &GroupJournal) -> Result<(), StoreError> {
+        if let Some(first) = &self.failed {
+            return Err(StoreError::Poisoned { first: first.clone() });
+        }
+        let synced = self.try_sync_states(group);
+        self.failed = synced.as_ref().err().map(StoreError::to_string);
+        synced
+    }
+
+    fn try_sync_states(&mut self, group: &GroupJournal) -> Result<(), StoreError> {
         let Some(file) = self.due else { return Ok(()) };
         // An entry in a newer file means nothing for those in this one.
         let states = group.members().with_entries_since(file);
@@ -86,5 +98,44 @@ fn sync_segment(group: &GroupJournal, state: &str, id: FileId) -> Result<(), Sto
     match disk.open(FileName::Journal(id)).and_then(|file| disk.sync(&file)) {
         Err(failure) if failure.kind() == ErrorKind::NotFound => Ok(()),
         other => other.map_err(|failure| failure.into_store_error(&path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::PoisonError;
+
+    use rustix::io::Errno;
+
+    use super::*;
+    use crate::codec;
+    use crate::state::Options;
+    use crate::store::{FileStore, Record, Store};
+    use crate::testing::{Fault, SimDisk};
+
+    #[test]
+    fn a_sync_of_a_state_that_failed_is_not_tried_again() {
+        let (disk, options) = (SimDisk::default(), Options::default());
+        let group = GroupJournal::open_on(disk.root(), &options, None).unwrap();
+        let member = group.join("a");
+        let member_options = options.clone().group(Some(member)).group_run(Some(group.run()));
+        let opened = FileStore::open_on(disk.dir("a"), Path::new("a"), &member_options);
+        let (mut store, view) = opened.unwrap();
+        let changes = vec![("n".to_owned(), codec::encode(&1).unwrap())];
+        store.commit(&Record { sequence: 1, call: None, changes }, &view).unwrap();
+        group.submit(member, &store.take_written().unwrap()).unwrap();
+        group.flush().unwrap();
+
+        let mut keeper = group.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        keeper.due = Some(1);
+        disk.plan(disk.operations(), Fault::Errno(Errno::IO));
+        let first = keeper.sync_states(&group).unwrap_err();
+        assert!(matches!(first, StoreError::Io { .. }), "{first}");
+        let operations = disk.operations();
+        let second = keeper.sync_states(&group).unwrap_err();
+        assert!(matches!(second, StoreError::Poisoned { .. }), "{second}");
+        assert_eq!(disk.operations(), operations, "nothing was tried");
+        assert_eq!(keeper.due, Some(1), "what it holds is still needed");
     }
 }
