@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::bare::{Bare, Duty};
 use super::probe::micros;
-use super::what::{Found, Row, Target, What};
+use super::what::{Found, Limit, Row, Target, What};
 use super::{Context, Effort, FloorsError, crew, system};
 use crate::actors::{SmallActor, SmallActorHandle};
 use crate::long_run::Memory;
@@ -100,6 +100,11 @@ pub(super) const ROWS: &[Row] = &[
         floors: &[],
         target: MIB,
     },
+];
+
+pub(super) const LIMITS: &[Limit] = &[
+    Limit { row: "start-20-power", best: &MADE_20 },
+    Limit { row: "start-1000-power", best: &MADE_1000 },
 ];
 
 const ROWS_20: [&str; 4] = ["start-20", "start-20-power", "start-20-made", "memory-20"];
