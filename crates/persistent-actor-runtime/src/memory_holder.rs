@@ -10,18 +10,24 @@
 //! reads nothing; so when the worker is gone, nobody is left who would write to its buffers or
 //! files. It is a child of the node, not of the worker: the node waits for it, and no zombie is left
 //! to anybody else; and it dies with the node as a worker does.
+//!
+//! It is started only where all that this takes is there: where something is missing, a death is
+//! noticed later, and that is all.
 
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use rustix::net::SendFlags;
-use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpgrp, getpid, getppid, pidfd_open, set_parent_process_death_signal,
+};
 
 use crate::wire::memory_frame;
 
@@ -30,6 +36,10 @@ pub(crate) const MIN_BYTES: usize = 4 << 20;
 
 /// The holder's stack. Bytes; one or two pages of it are used.
 const STACK_BYTES: usize = 64 * 1024;
+
+/// Whether `rustix` makes its system calls itself, and so touches no `errno`, which the holder shares
+/// with the worker. Its other way is to go through `libc`, and then it has errors of that one's type.
+const SYSTEM_CALLS_ARE_RAW: bool = size_of::<rustix::io::Errno>() < size_of::<c_int>();
 
 /// What the holder is told. Never freed: the holder may read it at any time.
 struct Orders {
@@ -41,6 +51,7 @@ struct Orders {
 /// Starts the holder of this worker's memory. It announces itself on the socket, where nothing of
 /// another frame may be under way; when this returns, it has done so, or it is dead.
 pub(crate) fn start(socket: BorrowedFd<'_>) -> io::Result<()> {
+    check_means()?;
     let node = getppid().ok_or(io::ErrorKind::NotFound)?;
     let has_announced = AtomicBool::new(false);
     let orders: &Orders =
@@ -54,6 +65,21 @@ pub(crate) fn start(socket: BorrowedFd<'_>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// An error if the system lacks what the holder, or the node to get rid of it, needs: asked before
+/// there is one.
+fn check_means() -> io::Result<()> {
+    // A kernel that does not know `CLONE_PIDFD` ignores it; this call is the younger one.
+    drop(pidfd_open(getpid(), PidfdFlags::empty())?);
+    // SAFETY: closes nothing: no descriptor has this number.
+    if unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // How the node finds a holder of which it has not heard: in the worker's process group, among
+    // the children of a thread.
+    let is_told_of = getpgrp() == getpid() && Path::new("/proc/thread-self/children").exists();
+    if is_told_of && SYSTEM_CALLS_ARE_RAW { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
 }
 
 /// Makes the process; gives a descriptor of it.
@@ -75,6 +101,10 @@ fn clone_into_hold(orders: &'static Orders) -> io::Result<OwnedFd> {
     if pid < 0 {
         return Err(io::Error::last_os_error());
     }
+    // See `check_means`: it does know of descriptors of processes.
+    if descriptor < 0 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     // SAFETY: the kernel has made it for us just now; nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
@@ -82,8 +112,9 @@ fn clone_into_hold(orders: &'static Orders) -> io::Result<OwnedFd> {
 /// The holder: announces itself, closes all descriptors and waits to be killed.
 ///
 /// It shares its memory, and so its thread-local storage, with the thread that has started it. So
-/// it does nothing but system calls through `rustix`, which neither allocate nor touch `errno`; of
-/// those that it makes through `libc`, one sets `errno` if it fails, while the thread waits.
+/// it does nothing but system calls through `rustix`, which neither allocate nor, as
+/// [`SYSTEM_CALLS_ARE_RAW`] says, touch `errno`; of those that it makes through `libc`, one sets
+/// `errno` if it fails, while the thread waits, which does not look at it.
 extern "C" fn hold(orders: *mut c_void) -> c_int {
     // SAFETY: `start` passes this, and it lives for ever.
     let orders: &'static Orders = unsafe { &*orders.cast_const().cast() };
