@@ -123,6 +123,12 @@ impl Link {
         self.broken.is_none() && !self.outbox.is_empty()
     }
 
+    /// Who keeps the memory of this worker, which is gone and waited for: also if nothing was heard
+    /// of that yet, and nothing will be, because nobody reads from here any more.
+    pub(crate) fn take_memory(&mut self, worker: u32) -> Option<MemoryHolder> {
+        self.memory.take().or_else(|| MemoryHolder::left_by(worker))
+    }
+
     /// Tells the worker that no more calls will come: it exits.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         self.closed = true;

@@ -8,6 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpgid, getpid, kill_process, pidfd_open,
     pidfd_send_signal, waitid,
@@ -16,6 +17,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::event::Exit;
+use crate::spawner;
 
 /// One child process. Dropping it kills it and waits for it.
 #[derive(Debug)]
@@ -81,8 +83,7 @@ impl WorkerProcess {
     }
 
     fn id(&self) -> io::Result<Pid> {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        pid.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+        process_id(self.pid).ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
     /// Kills the process if it still runs and waits until it is gone.
@@ -127,6 +128,9 @@ impl Drop for WorkerProcess {
     }
 }
 
+/// How often the children of this program are looked through for the holder of a worker's memory.
+const MAX_SEARCHES: u32 = 8;
+
 /// The process that [holds](crate::memory_holder) the memory of a worker. Dropping it kills it and
 /// waits for it.
 #[derive(Debug)]
@@ -138,31 +142,70 @@ impl MemoryHolder {
     /// The process of this id, which that worker has started; `None` if there is no such process,
     /// or no descriptor to be had for it. Then it is ended.
     pub(crate) fn new(pid: u32, worker: u32) -> Option<Self> {
-        let id = |pid: u32| i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let (pid, worker) = (id(pid)?, id(worker)?);
+        let (pid, worker) = (process_id(pid)?, process_id(worker)?);
         let descriptor = pidfd_open(pid, PidfdFlags::empty());
         // A worker leads a process group, in which is what it starts. Asked last, so that the
         // descriptor is not that of another process which has got the id since.
-        if getpgid(Some(pid)) != Ok(worker) {
+        if pid == worker || getpgid(Some(pid)) != Ok(worker) {
             return None;
         }
         if let Ok(descriptor) = descriptor {
             return Some(Self { descriptor });
         }
         // It is a child of this process and not reaped, so its id is still its own.
-        let _ = kill_process(pid, Signal::KILL);
-        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+        reap(WaitId::Pid(pid), kill_process(pid, Signal::KILL));
+        None
+    }
+
+    /// The one that this worker, which is gone and waited for, has left without that this program
+    /// has heard of it: what it said of itself lies in a socket which nobody reads any more.
+    ///
+    /// Needs no word of it. Whether a child is left in the worker's process group the kernel tells
+    /// for certain, and as long as one is, the number of the group is given to nobody else. The
+    /// holder is then found among the children of the thread that has started the worker. What
+    /// else may be in the group, processes that the actor has started and that came to this program
+    /// when it died, came to another thread (the kernel passes orphans to the first one) and lives
+    /// on.
+    ///
+    /// If the number is another worker's already, because there was no holder, that worker is not
+    /// touched; at worst it loses its own holder, without which its death is noticed later.
+    pub(crate) fn left_by(worker: u32) -> Option<Self> {
+        let group = process_id(worker)?;
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // The kernel may skip one of the children while others end.
+        for _ in 0..MAX_SEARCHES {
+            if matches!(waitid(WaitId::Pgid(Some(group)), options), Err(Errno::CHILD)) {
+                return None;
+            }
+            let thread = spawner::thread().ok()?.as_raw_nonzero();
+            let children = std::fs::read_to_string(format!("/proc/self/task/{thread}/children"));
+            let holder = children.ok()?.split_ascii_whitespace().find_map(|pid| {
+                let pid = pid.parse().ok()?;
+                // Asked first because there may be thousands.
+                let is_in_group = getpgid(Some(process_id(pid)?)) == Ok(group);
+                is_in_group.then(|| Self::new(pid, worker))?
+            });
+            if holder.is_some() {
+                return holder;
+            }
+        }
         None
     }
 
     /// Sends SIGKILL; nothing happens if the process is gone already.
     pub(crate) fn kill(&self) {
-        let _ = pidfd_send_signal(&self.descriptor, Signal::KILL);
+        let _ = self.send_kill();
+    }
+
+    fn send_kill(&self) -> rustix::io::Result<()> {
+        pidfd_send_signal(&self.descriptor, Signal::KILL)
     }
 
     /// Kills it and waits until it, and the memory, is gone.
     pub(crate) async fn end(self) {
-        self.kill();
+        if !is_ending(self.send_kill()) {
+            return;
+        }
         // SAFETY: `self` has the descriptor, which stays open until this function ends, after
         // `ended` is gone.
         let ended =
@@ -175,9 +218,25 @@ impl MemoryHolder {
 
 impl Drop for MemoryHolder {
     fn drop(&mut self) {
-        self.kill();
-        let _ = waitid(WaitId::PidFd(self.descriptor.as_fd()), WaitIdOptions::EXITED);
+        reap(WaitId::PidFd(self.descriptor.as_fd()), self.send_kill());
     }
+}
+
+/// Whether a process that SIGKILL was sent to, with this result, is about to be gone. It is not if
+/// this program may not send it any more, having given up its privileges since.
+fn is_ending(sent: rustix::io::Result<()>) -> bool {
+    matches!(sent, Ok(()) | Err(Errno::SRCH))
+}
+
+/// Takes away what is left of a child that SIGKILL was sent to, with this result. Does not wait
+/// for one that lives on.
+fn reap(child: WaitId<'_>, sent: rustix::io::Result<()>) {
+    let patience = if is_ending(sent) { WaitIdOptions::empty() } else { WaitIdOptions::NOHANG };
+    let _ = retry_on_intr(|| waitid(child.clone(), WaitIdOptions::EXITED | patience));
+}
+
+fn process_id(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
 fn exit(status: ExitStatus) -> Exit {
@@ -189,5 +248,29 @@ pub(crate) fn kill_this_process() -> ! {
     loop {
         // Cannot fail; and the signal has arrived when the call returns.
         let _ = kill_process(getpid(), Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    #[allow(clippy::zombie_processes, reason = "waiting for it is what is tested")]
+    fn a_child_that_may_not_be_killed_is_not_waited_for_and_any_other_is() {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = process_id(child.id()).unwrap();
+        // Returns, and the child lives on.
+        reap(WaitId::Pid(pid), Err(Errno::PERM));
+        let seen = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        assert!(waitid(WaitId::Pid(pid), seen).unwrap().is_none());
+        reap(WaitId::Pid(pid), kill_process(pid, Signal::KILL));
+        assert_eq!(waitid(WaitId::Pid(pid), seen).unwrap_err(), Errno::CHILD);
+        // Nobody is left.
+        reap(WaitId::Pid(pid), Err(Errno::SRCH));
     }
 }

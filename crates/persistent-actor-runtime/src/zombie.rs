@@ -23,6 +23,13 @@ pub struct Zombie {
     link: Link,
 }
 
+impl Drop for Zombie {
+    fn drop(&mut self) {
+        self.process.end_now();
+        drop(self.link.take_memory(self.process.pid()));
+    }
+}
+
 /// How a zombie ended that was woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ZombieEnd {

@@ -13,9 +13,10 @@ use persistent_actor_runtime::{Bytes, Durability, Node, actor, safe_state, worke
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
 use serde::{Deserialize, Serialize};
 use support::{Counter, node, state_root};
+use tokio::runtime::Runtime;
 
 worker_for_tests!();
 
@@ -54,6 +55,11 @@ impl Block {
     fn process(&self) -> u32 {
         std::process::id()
     }
+
+    /// Starts a program that has nothing to do with this one.
+    fn start_program(&self) -> u32 {
+        Command::new("sleep").arg("100").stdin(Stdio::null()).spawn().unwrap().id()
+    }
 }
 
 fn filled(value: u8) -> Bytes {
@@ -73,19 +79,39 @@ fn kill(pid: u32) {
     kill_process(id(pid), Signal::KILL).unwrap();
 }
 
-/// The holders of the memory of this worker, also dead ones: they are in its process group.
-fn holders_of(worker: u32) -> Vec<u32> {
+/// This worker and what it has started, also what is dead and not waited for: they are in its
+/// process group. Ids and names.
+fn group_of(worker: u32) -> Vec<(u32, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap() {
         let Ok(pid) = entry.unwrap().file_name().to_string_lossy().parse::<u32>() else { continue };
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let Some((name, rest)) = stat.rsplit_once(") ") else { continue };
+        let Some((start, rest)) = stat.rsplit_once(") ") else { continue };
         let group = rest.split(' ').nth(2).unwrap();
-        if name.ends_with("(actor-memory") && group.parse() == Ok(worker) {
-            found.push(pid);
+        if group.parse() == Ok(worker) {
+            let (_, name) = start.split_once('(').unwrap();
+            found.push((pid, name.to_owned()));
         }
     }
     found
+}
+
+/// The holders of the memory of this worker, also dead ones.
+fn holders_of(worker: u32) -> Vec<u32> {
+    let group = group_of(worker).into_iter();
+    group.filter(|(_, name)| name == "actor-memory").map(|(pid, _)| pid).collect()
+}
+
+/// Like [`holder_of`]; nothing else of this program runs on this thread meanwhile.
+fn holder_of_while_busy(worker: u32) -> u32 {
+    let begin = Instant::now();
+    loop {
+        if let [holder] = holders_of(worker)[..] {
+            return holder;
+        }
+        assert!(begin.elapsed() < PATIENCE, "nobody holds the memory");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// The holder of the memory of an actor that has answered a large call.
@@ -189,13 +215,168 @@ async fn it_goes_with_its_actor_and_its_node() {
     assert!(!std::path::Path::new(&format!("/proc/{holder}")).exists(), "not even a zombie");
 }
 
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// What a program that has its only thread busy has not heard of is ended all the same.
+#[test]
+fn nobody_is_left_of_an_actor_whose_holder_the_node_has_not_heard_of() {
+    for node_goes_first in [true, false] {
+        for _ in 0..10 {
+            let runtime = runtime();
+            let (node, block, worker) = runtime.block_on(async {
+                let node = Node::builder().durability(Durability::None).in_memory().unwrap();
+                let block = node.actor::<Block>("block").spawn().await.unwrap();
+                block.add(filled(1)).await.unwrap();
+                let worker = block.pid();
+                holder_of_while_busy(worker);
+                (node, block, worker)
+            });
+            if node_goes_first {
+                drop(node);
+            } else {
+                drop(runtime);
+            }
+            assert_eq!(group_of(worker), [], "not even a zombie");
+            drop(block);
+        }
+    }
+}
+
+#[test]
+fn a_node_may_go_at_any_moment_of_the_start_of_a_holder() {
+    let seed = std::env::var("DROP_SEED").map_or_else(|_| rand::random(), |s| s.parse().unwrap());
+    println!("DROP_SEED={seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    for _ in 0..100 {
+        runtime().block_on(async {
+            let node = Node::builder().durability(Durability::None).in_memory().unwrap();
+            let block = node.actor::<Block>("block").spawn().await.unwrap();
+            block.add(filled(1)).await.unwrap();
+            let worker = block.pid();
+            std::thread::sleep(Duration::from_micros(random.random_range(0..600)));
+            drop(node);
+            assert_eq!(group_of(worker), [], "not even a zombie");
+        });
+    }
+}
+
+#[tokio::test]
+async fn the_holder_of_a_worker_that_dies_before_the_node_has_heard_of_it_is_ended() {
+    let root = state_root();
+    let node = node(&root, Durability::Process);
+    let block = node.actor::<Block>("block").spawn().await.unwrap();
+    for expected in 1..5 {
+        assert_eq!(filled_with(&block.add(filled(1)).await.unwrap()), Some(expected));
+        let worker = block.pid();
+        let holder = holder_of_while_busy(worker);
+        kill(worker);
+        // The node finds it out by sending, or by reading.
+        assert_eq!(filled_with(&block.data().await.unwrap()), Some(expected));
+        wait_until_gone(holder).await;
+    }
+}
+
+#[tokio::test]
+async fn the_holder_of_a_zombie_goes_with_it() {
+    let root = state_root();
+    let node = node(&root, Durability::Process);
+    let block = node.actor::<Block>("block").spawn().await.unwrap();
+    for expected in 1..5 {
+        assert_eq!(filled_with(&block.add(filled(1)).await.unwrap()), Some(expected));
+        holder_of_while_busy(block.pid());
+        let zombie = block.supersede().await.unwrap();
+        let worker = zombie.pid();
+        assert_eq!(filled_with(&block.data().await.unwrap()), Some(expected));
+        drop(zombie);
+        assert_eq!(group_of(worker), [], "not even as a zombie of the other kind");
+    }
+}
+
+#[tokio::test]
+async fn what_the_actor_has_started_lives_on() {
+    let node = Node::builder().durability(Durability::None).in_memory().unwrap();
+    let block = node.actor::<Block>("block").spawn().await.unwrap();
+    // This program gets the orphans.
+    rustix::process::set_child_subreaper(true.then(rustix::process::getpid)).unwrap();
+    let started = block.start_program().await.unwrap();
+    block.add(filled(1)).await.unwrap();
+    let worker = block.pid();
+    holder_of_while_busy(worker);
+    drop(node);
+    assert_eq!(group_of(worker), [(started, "sleep".to_owned())]);
+    kill(started);
+    waitpid(Some(id(started)), WaitOptions::empty()).unwrap();
+    rustix::process::set_child_subreaper(None).unwrap();
+}
+
+/// Runs in a program of its own: a system without a system call that is needed for a holder.
+#[test]
+#[ignore = "a program that another test starts"]
+fn a_program_without_a_system_call() {
+    let Some(number) = std::env::var_os("TEST_WITHOUT") else { return };
+    refuse(number.into_string().unwrap().parse().unwrap());
+    runtime().block_on(async {
+        let node = Node::builder().durability(Durability::None).in_memory().unwrap();
+        let block = node.actor::<Block>("block").spawn().await.unwrap();
+        for _ in 0..3 {
+            for expected in 1..4 {
+                assert_eq!(filled_with(&block.add(filled(1)).await.unwrap()), Some(expected));
+            }
+            let worker = block.process().await.unwrap();
+            let group: Vec<u32> = group_of(worker).into_iter().map(|(pid, _)| pid).collect();
+            assert_eq!(group, [worker], "nobody else, not even a zombie");
+            block.kill().await.unwrap();
+        }
+        node.shutdown().await;
+    });
+    println!("\nall done");
+}
+
+/// From now on the kernel says to this thread, and to what it starts, that it does not know this
+/// system call.
+fn refuse(number: u32) {
+    let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let mut filter = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
+        libc::sock_filter {
+            jf: 1,
+            ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, number)
+        },
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: `program` describes `filter`, and both live until the kernel has copied them.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program, 0, 0), 0);
+    }
+}
+
+#[test]
+fn an_actor_serves_without_a_holder_where_the_system_lacks_what_it_takes() {
+    for number in [libc::SYS_close_range, libc::SYS_pidfd_open] {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_program_without_a_system_call", "--ignored", "--nocapture"])
+            .env("TEST_WITHOUT", number.to_string())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "system call {number}: {said}{errors}");
+        assert!(said.contains("all done"), "system call {number}: {said}{errors}");
+    }
+}
+
 /// Runs in a program of its own: has the memory of an actor held, tells by whom, waits for ever.
 #[test]
 #[ignore = "a program that another test starts"]
 fn a_program_with_a_large_actor() {
     let Some(root) = std::env::var_os("TEST_STATE_ROOT") else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+    runtime().block_on(async {
         let node = Node::builder().durability(Durability::Process).open(root).unwrap();
         let block = node.actor::<Block>("block").spawn().await.unwrap();
         block.add(filled(1)).await.unwrap();

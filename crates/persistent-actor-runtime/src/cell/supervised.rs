@@ -217,7 +217,8 @@ impl Cell {
         // Without a status, nobody has seen it end.
         let seen = exit.code.or(exit.signal).is_some();
         let epoch = if seen { link.epoch } else { 0 };
-        let (killed, memory) = (state.killed, link.memory.take());
+        let memory = link.take_memory(self.pid.load(Ordering::Relaxed));
+        let killed = state.killed;
         let death = Death { was_ready, killed, epoch, closed, exit, said, memory };
         if death.was_ready {
             self.charge(&mut state, &death);
@@ -316,9 +317,10 @@ impl Cell {
         }
         drop(state);
         // Its buffers may be used again only when the process cannot read them any more.
-        if let (Some(process), Some(link)) = (&process, link) {
+        if let (Some(process), Some(mut link)) = (&process, link) {
             let exit = process.end_now();
             self.emit(|| EventKind::Died { exit, reason: None });
+            drop(link.take_memory(process.pid()));
             drop(link);
         }
         self.emit(|| EventKind::Stopped);
