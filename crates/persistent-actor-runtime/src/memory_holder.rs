@@ -6,7 +6,7 @@
 //! death of a worker is noticed, and the worker can be waited for, within 0.1 ms whatever it had
 //! mapped. The memory is let go afterwards, when nobody waits any more: the node ends the holder.
 //!
-//! The holder does nothing. It has no descriptors, runs nothing of the actor, writes nothing and
+//! The holder does nothing. It has no descriptors but one of the node's process, runs nothing of the actor, writes nothing and
 //! reads nothing; so when the worker is gone, nobody is left who would write to its buffers or
 //! files. It is a child of the node, not of the worker: the node waits for it, and no zombie is left
 //! to anybody else; and it dies with the node as a worker does.
@@ -16,7 +16,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::ptr::null_mut;
@@ -109,7 +109,9 @@ fn clone_into_hold(orders: &'static Orders) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// The holder: announces itself, closes all descriptors and waits to be killed.
+/// The holder: announces itself, closes all descriptors and waits to be killed, or for the node to
+/// end: the kernel kills no child for a parent that may not do so itself, having given up its
+/// privileges since.
 ///
 /// It shares its memory, and so its thread-local storage, with the thread that has started it. So
 /// it does nothing but system calls through `rustix`, which neither allocate nor, as
@@ -131,14 +133,28 @@ extern "C" fn hold(orders: *mut c_void) -> c_int {
         // With a copy of the socket left, the death of the worker would not be noticed.
         if sent == Ok(frame.len()) && closed == 0 {
             orders.has_announced.store(true, Ordering::Release);
-            loop {
-                // All signals are blocked; the one that cannot be ends it.
-                let _ = poll(&mut [], None);
+            // Asked before who is the parent: the id may be another's by now.
+            let node = pidfd_open(orders.node, PidfdFlags::empty());
+            // Never closed but by the end of this process: to close it takes `libc`.
+            let node = ManuallyDrop::new(node);
+            if getppid() == Some(orders.node) {
+                wait_for_end(node.as_ref().ok());
             }
         }
     }
     // SAFETY: ends this process only, at once, and runs nothing of the worker's clean-up.
     unsafe { libc::_exit(0) }
+}
+
+/// Waits until that process has ended; for ever, if there is no descriptor of it. All signals are
+/// blocked but the one that cannot be.
+fn wait_for_end(process: Option<&OwnedFd>) {
+    let Some(process) = process else {
+        loop {
+            let _ = poll(&mut [], None);
+        }
+    };
+    while !matches!(poll(&mut [PollFd::new(process, PollFlags::IN)], None), Ok(1..)) {}
 }
 
 /// Runs `start` with all signals blocked, so that what it starts runs no handler of the actor's.

@@ -4,9 +4,10 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use persistent_actor_runtime::{Bytes, Durability, Node, actor, safe_state, worker_for_tests};
@@ -23,6 +24,9 @@ worker_for_tests!();
 const LEN: usize = 6 << 20;
 /// How long a test waits for something before it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A user without any rights.
+const NOBODY: libc::uid_t = 65534;
 
 /// An array whose bytes are all the same.
 #[derive(Serialize, Deserialize)]
@@ -134,6 +138,21 @@ async fn wait_until_gone(holder: u32) {
     }
 }
 
+/// A holder closes all that it got from its worker.
+async fn wait_until_only_its_program_is_open(holder: u32) {
+    let begin = Instant::now();
+    loop {
+        let entries = std::fs::read_dir(format!("/proc/{holder}/fd")).unwrap();
+        let links = entries.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        let open: Vec<_> = links.map(|link| link.display().to_string()).collect();
+        if matches!(&open[..], [one] if one.contains("pidfd")) {
+            return;
+        }
+        assert!(begin.elapsed() < PATIENCE, "open: {open:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 #[tokio::test]
 async fn the_memory_of_a_large_actor_is_held_until_its_successor_serves() {
     for durability in [Durability::None, Durability::Process, Durability::Power] {
@@ -147,8 +166,7 @@ async fn the_memory_of_a_large_actor_is_held_until_its_successor_serves() {
             assert_eq!(filled_with(&reply), Some(expected));
             let worker = block.process().await.unwrap();
             let holder = holder_of(worker).await;
-            let descriptors = std::fs::read_dir(format!("/proc/{holder}/fd")).unwrap().count();
-            assert_eq!(descriptors, 0, "it has nothing open");
+            wait_until_only_its_program_is_open(holder).await;
             kill(worker);
             let kept = block.data().await.unwrap();
             if durability == Durability::None {
@@ -371,7 +389,8 @@ fn an_actor_serves_without_a_holder_where_the_system_lacks_what_it_takes() {
     }
 }
 
-/// Runs in a program of its own: has the memory of an actor held, tells by whom, waits for ever.
+/// Runs in a program of its own: has the memory of an actor held, tells by whom, and when it gets a
+/// line gives up its privileges and ends.
 #[test]
 #[ignore = "a program that another test starts"]
 fn a_program_with_a_large_actor() {
@@ -381,28 +400,55 @@ fn a_program_with_a_large_actor() {
         let block = node.actor::<Block>("block").spawn().await.unwrap();
         block.add(filled(1)).await.unwrap();
         println!("\nholder: {}", holder_of(block.process().await.unwrap()).await);
-        std::future::pending::<()>().await;
+        let wants_to_end = std::io::stdin().read_line(&mut String::new()).unwrap() > 0;
+        assert!(wants_to_end, "this program is killed before its input ends");
+        // SAFETY: changes only who this program may do something to.
+        assert_eq!(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) }, 0);
+        std::process::exit(0);
     });
 }
 
-#[test]
-fn it_does_not_outlive_a_program_that_is_killed() {
-    let root = state_root();
+/// That program, and the holder.
+fn start_program_with_a_large_actor(root: &Path) -> (Child, OwnedFd) {
     let mut program = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "a_program_with_a_large_actor", "--ignored", "--nocapture"])
-        .env("TEST_STATE_ROOT", root.path())
+        .env("TEST_STATE_ROOT", root)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let output = BufReader::new(program.stdout.take().unwrap());
     let line = output.lines().map(Result::unwrap).find(|line| line.starts_with("holder: "));
     let holder: u32 = line.unwrap()["holder: ".len()..].parse().unwrap();
-    let holder: OwnedFd = pidfd_open(id(holder), PidfdFlags::empty()).unwrap();
-    program.kill().unwrap();
-    program.wait().unwrap();
-    let mut descriptors = [PollFd::new(&holder, PollFlags::IN)];
+    (program, pidfd_open(id(holder), PidfdFlags::empty()).unwrap())
+}
+
+fn assert_ends(holder: &OwnedFd) {
+    let mut descriptors = [PollFd::new(holder, PollFlags::IN)];
     let patience = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
     assert_eq!(poll(&mut descriptors, Some(&patience)).unwrap(), 1, "the process lives on");
+}
+
+#[test]
+fn it_does_not_outlive_a_program_that_is_killed() {
+    let root = state_root();
+    let (mut program, holder) = start_program_with_a_large_actor(root.path());
+    program.kill().unwrap();
+    program.wait().unwrap();
+    assert_ends(&holder);
+}
+
+#[test]
+fn it_does_not_outlive_a_program_that_may_not_kill_it_any_more() {
+    if !rustix::process::getuid().is_root() {
+        println!("not tested: this needs privileges that a program can give up");
+        return;
+    }
+    let root = state_root();
+    let (mut program, holder) = start_program_with_a_large_actor(root.path());
+    program.stdin.take().unwrap().write_all(b"\n").unwrap();
+    assert!(program.wait().unwrap().success());
+    assert_ends(&holder);
 }
 
 #[tokio::test]
