@@ -6,9 +6,9 @@
 //! death of a worker is noticed, and the worker can be waited for, within 0.1 ms whatever it had
 //! mapped. The memory is let go afterwards, when nobody waits any more: the node ends the holder.
 //!
-//! The holder does nothing. It has no descriptors but one of the node's process, runs nothing of the actor, writes nothing and
-//! reads nothing; so when the worker is gone, nobody is left who would write to its buffers or
-//! files. It is a child of the node, not of the worker: the node waits for it, and no zombie is left
+//! The holder does nothing. It has no descriptors but one of the node's process, runs nothing of
+//! the actor, writes nothing and reads nothing; so when the worker is gone, nobody is left who
+//! would write to its buffers or files. It is a child of the node, not of the worker: the node waits for it, and no zombie is left
 //! to anybody else; and it dies with the node as a worker does.
 //!
 //! It is started only where all that this takes is there: where something is missing, a death is

@@ -79,15 +79,13 @@ impl Root {
 
 /// Makes the names of the last `made` directories of a path survive power loss.
 fn sync_names(path: &Path, made: usize) -> io::Result<()> {
-    let sync = |dir: &Path| fs::File::open(dir).and_then(|dir| dir.sync_all());
-    if made == 0
-        && let Some(parent) = path.parent()
-    {
-        // Whoever made it may have been killed before this. If it was the administrator, the
-        // directory above need not be open to us.
-        let _ = sync(parent);
-    }
-    path.ancestors().skip(1).take(made).try_for_each(sync)
+    // Whoever made the last one may have been killed before this.
+    path.ancestors().skip(1).take(made.max(1)).try_for_each(|above| match fs::File::open(above) {
+        Ok(above) => above.sync_all(),
+        // If it was the administrator, the directory above need not be open to us.
+        Err(error) if made == 0 && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    })
 }
 
 fn check_private(path: &Path) -> Result<(), NodeError> {

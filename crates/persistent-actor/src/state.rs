@@ -98,7 +98,8 @@ impl Options {
     /// The incarnations that opened this state under these [epochs](ActorState::epoch) have ended:
     /// their processes are gone, and can write no more. Files that they left may then be used
     /// again, if all that came after them have ended, too, which makes the first commit of a large
-    /// value some milliseconds faster; the others are removed by [`maintain`](ActorState::maintain), after the first calls.
+    /// value some milliseconds faster; the others are removed by
+    /// [`maintain`](ActorState::maintain), after the first calls.
     ///
     /// Only whoever has waited for the process itself (`waitpid`) can know that. Silence, a
     /// closed connection or a time that has passed prove nothing.

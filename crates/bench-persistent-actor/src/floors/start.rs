@@ -59,13 +59,6 @@ pub(super) const ROWS: &[Row] = &[
         target: TARGET,
     },
     Row {
-        key: "start-20-made",
-        work: "the same beside 20 bare processes with a synced file each",
-        product: &POWER_20,
-        floors: &[&MADE_20],
-        target: TARGET,
-    },
-    Row {
         key: "start-1000",
         work: "first reply from 1 000 actors, no safe state",
         product: &NONE_1000,
@@ -77,13 +70,6 @@ pub(super) const ROWS: &[Row] = &[
         work: "first reply from 1 000 actors, power",
         product: &POWER_1000,
         floors: &[&BARE_1000],
-        target: TARGET,
-    },
-    Row {
-        key: "start-1000-made",
-        work: "the same beside 1 000 bare processes with a synced file each",
-        product: &POWER_1000,
-        floors: &[&MADE_1000],
         target: TARGET,
     },
     Row {
@@ -107,8 +93,8 @@ pub(super) const LIMITS: &[Limit] = &[
     Limit { row: "start-1000-power", best: &MADE_1000 },
 ];
 
-const ROWS_20: [&str; 4] = ["start-20", "start-20-power", "start-20-made", "memory-20"];
-const ROWS_1000: [&str; 4] = ["start-1000", "start-1000-power", "start-1000-made", "memory-1000"];
+const ROWS_20: [&str; 3] = ["start-20", "start-20-power", "memory-20"];
+const ROWS_1000: [&str; 3] = ["start-1000", "start-1000-power", "memory-1000"];
 
 /// Of how many processes the memory is looked at.
 const LOOKED_AT: usize = 20;

@@ -56,8 +56,8 @@ pub trait SlotPool: Send + Sync {
     fn withdraw(&self, slot: SlotId) -> bool;
 
     /// Memory that is the content of a slot which an older incarnation has made, `len` bytes behind
-    /// the header: what is committed need not be read into other memory. It was found good just
-    /// now, and nobody writes the slot as long as this process lives, nor while it is *kept*. If it
+    /// the header: what is committed need not be read into other memory. It is
+    /// checked before anybody gets it, and nobody writes the slot as long as this process lives, nor while it is *kept*. If it
     /// is not, a later incarnation may write it anew, and the memory is for this process alone.
     ///
     /// `None` if it cannot be mapped: then it is read.

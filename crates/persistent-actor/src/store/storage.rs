@@ -262,6 +262,16 @@ fn unreadable(operation: &'static str, path: &Path, source: io::Error) -> OpenEr
     OpenError::Unreadable { operation, path: PathBuf::from(path), source }
 }
 
+/// Syncs the directory above, which was opened with this result, and so the name of what is in it.
+pub(super) fn sync_above(above: rustix::io::Result<OwnedFd>, inside: impl AsFd) -> io::Result<()> {
+    match above {
+        Ok(above) => Ok(fs::fsync(&above)?),
+        // Somebody else made what is inside, in a directory that its user may not read.
+        Err(rustix::io::Errno::ACCESS) => Ok(fs::syncfs(inside)?),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Storage for DirStorage {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
@@ -303,12 +313,7 @@ impl Storage for DirStorage {
 
     fn sync_own_name(&self) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match fs::openat(&self.dir, "..", flags, Mode::empty()) {
-            Ok(parent) => Ok(fs::fsync(&parent)?),
-            // Somebody else made this directory, in one that its user may not read.
-            Err(rustix::io::Errno::ACCESS) => Ok(fs::syncfs(&self.dir)?),
-            Err(error) => Err(error.into()),
-        }
+        sync_above(fs::openat(&self.dir, "..", flags, Mode::empty()), &self.dir)
     }
 
     fn beside(&self, name: &str) -> io::Result<Option<Box<dyn Storage>>> {

@@ -11,7 +11,7 @@ mod page;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +21,7 @@ use rustix::io::{Errno, pread, pwrite, write};
 
 use self::file::ContainerFile;
 use self::page::{Extent, FirstPage, PAGE, SECTOR, Use};
-use super::storage::{Storage, StorageFile};
+use super::storage::{Storage, StorageFile, sync_above};
 use crate::call::SessionId;
 use crate::error::OpenError;
 
@@ -36,6 +36,8 @@ struct Inner {
     file: OwnedFd,
     /// The same file for appending: with `O_APPEND`, positions are ignored.
     end: OwnedFd,
+    /// The directory that it is in.
+    parent: PathBuf,
     id: u128,
     taken: Mutex<Taken>,
 }
@@ -55,7 +57,8 @@ const MIN_REUSED: u64 = 16 * PAGE;
 
 impl Container {
     /// Opens the regular file `path`; an empty one becomes a container if `create` is set. With
-    /// `sync`, its name survives power loss before this returns.
+    /// `sync`, that it is one survives power loss before this returns; its name is left to
+    /// [`Storage::sync_own_name`].
     ///
     /// # Errors
     /// [`OpenError::NotFound`] if the file is empty and `create` is not set;
@@ -77,7 +80,7 @@ impl Container {
             if !create {
                 return Err(OpenError::NotFound { path: path.to_owned() });
             }
-            begin(&end, path, sync).map_err(|error| unreadable("begin", error))?;
+            begin(&end, sync).map_err(|error| unreadable("begin", error))?;
         }
         let mut sector = [0; SECTOR];
         let read = read_up_to(&file, &mut sector, 0).map_err(|error| unreadable("read", error))?;
@@ -97,7 +100,9 @@ impl Container {
             }
         };
         let taken = Mutex::default();
-        Ok(Self { inner: Arc::new(Inner { file, end, id, taken }) })
+        let path = std::path::absolute(path).map_err(|error| unreadable("find", error))?;
+        let parent = path.parent().unwrap_or(Path::new("/")).to_owned();
+        Ok(Self { inner: Arc::new(Inner { file, end, parent, id, taken }) })
     }
 }
 
@@ -125,7 +130,7 @@ fn check_file(file: &OwnedFd, path: &Path) -> Result<(), OpenError> {
 }
 
 /// Makes an empty file a container. If several processes do so at once, the first page counts.
-fn begin(end: &OwnedFd, path: &Path, sync: bool) -> io::Result<()> {
+fn begin(end: &OwnedFd, sync: bool) -> io::Result<()> {
     let page = page::encode_first_page(SessionId::generate()?.0);
     let written = write(end, &page)?;
     if written != page.len() {
@@ -133,9 +138,6 @@ fn begin(end: &OwnedFd, path: &Path, sync: bool) -> io::Result<()> {
     }
     if sync {
         fs::fdatasync(end)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        fs::fsync(fs::open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())?)?;
     }
     Ok(())
 }
@@ -419,6 +421,11 @@ impl Storage for Container {
 
     fn sync_names(&self) -> io::Result<()> {
         Ok(fs::fdatasync(&self.inner.file)?)
+    }
+
+    fn sync_own_name(&self) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        sync_above(fs::open(&self.inner.parent, flags, Mode::empty()), &self.inner.file)
     }
 }
 
