@@ -47,6 +47,29 @@ fn a_killed_run_leaves_a_readable_timeline_and_no_processes() {
 }
 
 #[test]
+fn every_process_shows_whose_it_is() {
+    let bench = Bench::new();
+    let mut child = start_long_run(&bench, &["--num-actors=4"]);
+    let shown = |pid: &u32, what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}"));
+    let mut names: Vec<(String, String)> = Vec::new();
+    for worker in descendants(child.id()) {
+        let line = shown(&worker, "cmdline").unwrap();
+        let arguments: Vec<&str> = line.trim_end_matches('\0').split('\0').collect();
+        assert_eq!(arguments[1], "actor", "{arguments:?}");
+        names.push((arguments[2].trim_end().to_owned(), shown(&worker, "comm").unwrap()));
+    }
+    names.sort();
+    let expected = [("(fork server)", "fork-server\n"), ("actor-0", "actor-0\n")];
+    assert_eq!(names.len(), 5, "{names:?}");
+    for (found, expected) in names.iter().zip(expected) {
+        assert_eq!((found.0.as_str(), found.1.as_str()), expected);
+    }
+    assert_eq!(names[4], ("actor-3".to_owned(), "actor-3\n".to_owned()));
+    send(&child, Signal::KILL);
+    child.wait().unwrap();
+}
+
+#[test]
 fn what_a_killed_run_left_is_removed_by_the_next_one() {
     let bench = Bench::new();
     let mut child = start_long_run(&bench, &[]);

@@ -29,15 +29,21 @@ pub(crate) struct Pool {
     idle: Mutex<Vec<Arc<Mapping>>>,
 }
 
+static POOL: OnceLock<Pool> = OnceLock::new();
+
 /// The pool of this process.
 pub(crate) fn pool() -> &'static Pool {
-    static POOL: OnceLock<Pool> = OnceLock::new();
     POOL.get_or_init(Pool::new)
 }
 
 /// How many buffers this process has made so far.
 pub fn buffers_made() -> u64 {
     pool().made.load(Ordering::Relaxed)
+}
+
+/// Whether this process has made shared buffers: a copy of it would make others of the same names.
+pub(crate) fn has_pool() -> bool {
+    POOL.get().is_some()
 }
 
 /// Makes shared memory the home of all large [`Bytes`](persistent_actor::Bytes) built in this

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::SpawnError;
+use crate::fork::Company;
 use crate::worker;
 
 static INITIALISED: AtomicBool = AtomicBool::new(false);
@@ -13,15 +14,25 @@ static INITIALISED: AtomicBool = AtomicBool::new(false);
 ///
 /// Workers are this same executable, started again. In a worker this call runs the actor and
 /// never returns; everywhere else it returns at once.
+///
+/// What comes before this call in `main` is not done by each worker for itself: most of them are
+/// copies of one that has come this far (see
+/// [`NodeBuilder::fast_restart`](crate::NodeBuilder::fast_restart)), and random numbers that were
+/// drawn before are the same for all of them, say. Where there are other threads at this point, or
+/// open files, workers are not copied, and start slower.
 pub fn init() {
-    take_worker_branch();
+    take_branch(Company::None);
     INITIALISED.store(true, Ordering::Relaxed);
 }
 
-/// Runs the worker, never to return, if this process was started as one.
+/// Runs the worker, never to return, if this process, a test program, was started as one.
 #[doc(hidden)]
 pub fn take_worker_branch() {
-    if let Some(worker) = worker::Worker::of_this_process() {
+    take_branch(Company::Harness);
+}
+
+fn take_branch(company: Company) {
+    if let Some(worker) = worker::Worker::of_this_process(company) {
         worker.run();
     }
 }

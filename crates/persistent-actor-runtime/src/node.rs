@@ -19,12 +19,12 @@ use crate::builder::{ActorBuilder, Policy};
 use crate::cell::Cell;
 use crate::error::{Error, NodeError, SpawnError};
 use crate::event::{Event, Observer};
+use crate::fork_server::ForkServer;
 use crate::group::GroupCommit;
 use crate::handle::{Handle, TypedOutcome, ask, typed_reply};
 use crate::init::EntryPoint;
 use crate::lending::Payload;
 use crate::root::{Root, escape};
-use crate::standby::Standby;
 use crate::supervisor::{Start, Supervisor};
 
 /// The actors of this program, and the directory that keeps their states.
@@ -45,13 +45,14 @@ struct Inner {
     observer: Option<Observer>,
     actors: Arc<Actors>,
     group: OnceCell<Arc<GroupCommit>>,
-    standby: Arc<Standby>,
-    restarts_fast: bool,
+    server: Option<Arc<ForkServer>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.standby.close();
+        if let Some(server) = &self.server {
+            server.close();
+        }
         self.actors.kill_all();
         if let Some(group) = self.group.get() {
             group.stop();
@@ -127,9 +128,10 @@ impl Node {
     /// Stops all actors after the calls that were sent, waits until their processes are gone, and
     /// gives the state root free.
     pub async fn shutdown(&self) {
-        self.inner.standby.close();
+        if let Some(server) = &self.inner.server {
+            server.close();
+        }
         self.inner.actors.stop_all().await;
-        self.inner.standby.settle().await;
         if let Some(group) = self.inner.group.get().cloned() {
             // It runs to its end even if nobody waits for it.
             let _ = tokio::task::spawn_blocking(move || group.close()).await;
@@ -137,10 +139,10 @@ impl Node {
         self.inner.root.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// The process that stands by for an actor to die (see [`NodeBuilder::fast_restart`]), if there is
-    /// one just now.
-    pub fn standby(&self) -> Option<u32> {
-        self.inner.standby.pid()
+    /// The process that the processes of actors are copied from (see
+    /// [`NodeBuilder::fast_restart`]), if there is one just now.
+    pub fn fork_server(&self) -> Option<u32> {
+        self.inner.server.as_ref()?.pid()
     }
 
     /// The durability of actors that do not say otherwise.
@@ -185,10 +187,10 @@ impl Node {
         let (started, is_started) = oneshot::channel();
         let actors = Arc::downgrade(&self.inner.actors);
         let started = Some(started);
-        let standby = Arc::clone(&self.inner.standby);
+        let server = self.inner.server.clone();
         let start = Start::default();
         let supervisor =
-            Supervisor { cell, actors, entry, assignment, initial, started, standby, start };
+            Supervisor { cell, actors, entry, assignment, initial, started, server, start };
         runtime.spawn(supervisor.run());
         match is_started.await {
             Ok(started) => started.map(|()| handle),
@@ -250,7 +252,7 @@ impl Node {
             switches: self.inner.switches,
             limits: (&self.inner.limits).into(),
             group_run: None,
-            holds_memory: self.inner.restarts_fast,
+            holds_memory: self.inner.server.is_some(),
             ended: Vec::new(),
         })
     }
@@ -290,16 +292,22 @@ impl NodeBuilder {
         self
     }
 
-    /// Whether processes beside those of the actors are kept that make restarts faster. Default:
-    /// they are.
+    /// Whether processes beside those of the actors are kept that make starts and restarts faster.
+    /// Default: they are.
     ///
-    /// - One worker process for the node, which waits for an actor to die and takes over its state:
-    ///   this saves the start of a process. It takes less memory than an idle small actor (0.4 MiB
-    ///   of its own) and is told what to run only then, once; afterwards another takes its place.
-    ///   It is started when actors have run for a moment. If there is none, or it is dead, or a new
-    ///   process would get another environment, working directory, output, user, limit or the like
-    ///   than it did, a new process is started. Its command line, which is fixed when a process is
-    ///   started, does not name the actor.
+    /// - One worker process for the node, the fork server: it is started once, has loaded the
+    ///   executable, and from then on makes the processes of actors, which are copies of it. This
+    ///   saves most of the start of a process, and the copies share what none of them changes: an
+    ///   idle small actor takes about 0.15 MiB instead of 0.5. A copy is told what to run as a new
+    ///   process is, and is a child of this program as that is. What a program does before
+    ///   [`init`](crate::init()) is done once for all copies, and they have the same layout of
+    ///   addresses; where that must not be so, do without.
+    ///
+    ///   There are no copies, but new processes, where a new one would get another environment,
+    ///   working directory, output, user, limit or the like than the fork server did; where that has other
+    ///   threads, or has opened files, when it comes to `init`; after a copy that has died before it
+    ///   was ready; and where the system (a kernel without `CONFIG_CHECKPOINT_RESTORE`, another
+    ///   processor than x86-64 and AArch64) or the C library (any but glibc) lacks what they take.
     /// - For each actor that has some MiB of shared memory, a process named `actor-memory` that
     ///   shares the memory of the actor's process and does nothing. The kernel then need not take
     ///   that memory down before it tells that the actor's process has died. It takes no memory of
@@ -308,7 +316,7 @@ impl NodeBuilder {
     ///   the actor twice.
     ///
     /// All of them die with the node. They count where the number of processes is limited; where
-    /// a process cannot be started for that, the one that waits makes room for it.
+    /// no other process can be made, the fork server becomes that of the actor.
     pub fn fast_restart(mut self, fast: bool) -> Self {
         self.restarts_slowly = !fast;
         self
@@ -349,19 +357,8 @@ impl NodeBuilder {
         let root = Mutex::new(root);
         let actors = Arc::default();
         let group = OnceCell::new();
-        let restarts_fast = !restarts_slowly;
-        let standby = Arc::new(Standby::new(restarts_fast));
-        let inner = Inner {
-            root,
-            durability,
-            limits,
-            switches,
-            observer,
-            actors,
-            group,
-            standby,
-            restarts_fast,
-        };
+        let server = (!restarts_slowly).then(Arc::default);
+        let inner = Inner { root, durability, limits, switches, observer, actors, group, server };
         Node { inner: Arc::new(inner) }
     }
 }

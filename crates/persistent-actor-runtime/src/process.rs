@@ -4,14 +4,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpgid, getpid, kill_process, pidfd_open,
-    pidfd_send_signal, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpgid, getpid, kill_process,
+    kill_process_group, pidfd_open, pidfd_send_signal, setpgid, waitid,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -22,23 +20,25 @@ use crate::spawner;
 /// One child process. Dropping it kills it and waits for it.
 #[derive(Debug)]
 pub(crate) struct WorkerProcess {
-    pid: u32,
-    child: Mutex<Child>,
+    pid: Pid,
+    /// How it ended; known from the moment on in which it is reaped, and its id may be another's.
+    ended: Mutex<Option<Exit>>,
 }
 
 impl WorkerProcess {
-    pub(crate) fn new(child: Child) -> Self {
-        Self { pid: child.id(), child: Mutex::new(child) }
+    /// A child of this program, which nobody else waits for.
+    pub(crate) fn new(pid: Pid) -> Self {
+        Self { pid, ended: Mutex::default() }
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.pid
+        self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
     /// Sends SIGKILL; nothing happens if the process is gone already.
     pub(crate) fn kill(&self) {
         // Sending fails only for a process that is gone: it is our child.
-        let _ = self.child().kill();
+        let _ = self.signal(Signal::KILL);
     }
 
     /// Stops the process (SIGSTOP) and waits until it stands still; `false` if it is gone.
@@ -48,8 +48,8 @@ impl WorkerProcess {
         }
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         // Nothing tells of a stop but a signal to this whole program; it takes microseconds.
-        while self.child().try_wait()?.is_none() {
-            if waitid(WaitId::Pid(self.id()?), options)?.is_some() {
+        while self.try_reap(&mut self.ended())?.is_none() {
+            if waitid(WaitId::Pid(self.pid), options)?.is_some() {
                 return Ok(true);
             }
             tokio::task::yield_now().await;
@@ -60,10 +60,10 @@ impl WorkerProcess {
     /// Whether it runs: is neither gone nor stopped.
     pub(crate) fn is_awake(&self) -> bool {
         // Nobody reaps the process while its lock is held, so its id is still its own.
-        let mut child = self.child();
-        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let is_stopped = |id| waitid(WaitId::Pid(id), options).is_ok_and(|status| status.is_some());
-        matches!(child.try_wait(), Ok(None)) && self.id().is_ok_and(|id| !is_stopped(id))
+        let ended = self.ended();
+        let either = WaitIdOptions::EXITED | WaitIdOptions::STOPPED;
+        let look = WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        ended.is_none() && matches!(waitid(WaitId::Pid(self.pid), either | look), Ok(None))
     }
 
     /// Lets a stopped process go on (SIGCONT); nothing happens if it is gone.
@@ -74,16 +74,39 @@ impl WorkerProcess {
     /// Sends a signal unless the process is gone.
     fn signal(&self, signal: Signal) -> io::Result<bool> {
         // Nobody reaps the process while its lock is held, so its id is still its own.
-        let mut child = self.child();
-        if child.try_wait()?.is_some() {
+        let mut ended = self.ended();
+        if self.try_reap(&mut ended)?.is_some() {
             return Ok(false);
         }
-        kill_process(self.id()?, signal)?;
+        kill_process(self.pid, signal)?;
         Ok(true)
     }
 
-    fn id(&self) -> io::Result<Pid> {
-        process_id(self.pid).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    /// A child that this process, a [fork server](crate::fork_server), has made: from now on it
+    /// leads a process group of its own. Until now it was in the server's, where the server's
+    /// [end](Self::end_group) would have found it.
+    ///
+    /// # Errors
+    /// It is no child of this program that is in that group.
+    pub(crate) fn adopt(&self, pid: u32) -> io::Result<Self> {
+        let pid = process_id(pid).ok_or(io::ErrorKind::InvalidData)?;
+        if getpgid(Some(pid))? != self.pid {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        setpgid(Some(pid), Some(pid))?;
+        Ok(Self::new(pid))
+    }
+
+    /// Kills all processes of the group that this one leads, and waits until they are gone. All of
+    /// them are children of this program.
+    pub(crate) fn end_group(&self) {
+        let mut ended = self.ended();
+        let killed = kill_process_group(self.pid, Signal::KILL);
+        // As long as this process is not reaped, the group is its own; and while others are left in
+        // it, nobody else gets its number. The kernel gives out all other numbers before this one
+        // comes again.
+        reap_all(WaitId::Pgid(Some(self.pid)), killed);
+        *ended = Some(UNKNOWN_EXIT);
     }
 
     /// Kills the process if it still runs and waits until it is gone.
@@ -98,27 +121,45 @@ impl WorkerProcess {
 
     /// Like [`WorkerProcess::end`], blocking the thread for the moment that it takes.
     pub(crate) fn end_now(&self) -> Exit {
-        let mut child = self.child();
-        let _ = child.kill();
-        child.wait().map_or(Exit { code: None, signal: None }, exit)
+        self.kill();
+        self.reap(&mut self.ended()).unwrap_or(UNKNOWN_EXIT)
     }
 
     /// Waits until the process is gone by itself.
     pub(crate) async fn wait_for_exit(&self) -> io::Result<Exit> {
-        if let Some(status) = self.child().try_wait()? {
-            return Ok(exit(status));
+        if let Some(exit) = self.try_reap(&mut self.ended())? {
+            return Ok(exit);
         }
         // The process is not reaped, so its id is still its own.
-        let descriptor = pidfd_open(self.id()?, PidfdFlags::empty())?;
+        let descriptor = pidfd_open(self.pid, PidfdFlags::empty())?;
         // SAFETY: an `OwnedFd` is open as long as it lives, and its number never changes; the
         // `AsyncFd` owns it until it is dropped itself.
         let ended = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE)? };
         let _ = ended.readable().await?;
-        Ok(exit(self.child().wait()?))
+        self.reap(&mut self.ended())
     }
 
-    fn child(&self) -> MutexGuard<'_, Child> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes away what is left of the process, if it has ended.
+    fn try_reap(&self, ended: &mut Option<Exit>) -> io::Result<Option<Exit>> {
+        if ended.is_none() {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            *ended = waitid(WaitId::Pid(self.pid), options)?.as_ref().map(exit);
+        }
+        Ok(*ended)
+    }
+
+    /// Waits for its end, and takes away what is left of it.
+    fn reap(&self, ended: &mut Option<Exit>) -> io::Result<Exit> {
+        if let Some(exit) = *ended {
+            return Ok(exit);
+        }
+        let status = retry_on_intr(|| waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED));
+        let exit = status?.as_ref().map_or(UNKNOWN_EXIT, exit);
+        Ok(*ended.insert(exit))
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Option<Exit>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -235,12 +276,22 @@ fn reap(child: WaitId<'_>, sent: rustix::io::Result<()>) {
     let _ = retry_on_intr(|| waitid(child.clone(), WaitIdOptions::EXITED | patience));
 }
 
+/// The same with all children that this stands for.
+fn reap_all(children: WaitId<'_>, sent: rustix::io::Result<()>) {
+    let patience = if is_ending(sent) { WaitIdOptions::empty() } else { WaitIdOptions::NOHANG };
+    let one = || retry_on_intr(|| waitid(children.clone(), WaitIdOptions::EXITED | patience));
+    while let Ok(Some(_)) = one() {}
+}
+
 fn process_id(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
-fn exit(status: ExitStatus) -> Exit {
-    Exit { code: status.code(), signal: status.signal() }
+/// Of a process that this program could not wait for.
+const UNKNOWN_EXIT: Exit = Exit { code: None, signal: None };
+
+fn exit(status: &WaitIdStatus) -> Exit {
+    Exit { code: status.exit_status(), signal: status.terminating_signal() }
 }
 
 /// Ends this process by SIGKILL: no clean-up, as when it is killed from outside.

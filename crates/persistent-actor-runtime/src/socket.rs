@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
@@ -109,6 +110,25 @@ impl Outbox {
     }
 }
 
+/// Sends a frame with a descriptor beside it, at once.
+pub(crate) fn send_descriptor(
+    socket: BorrowedFd<'_>,
+    frame: &Frame<'_>,
+    descriptor: BorrowedFd<'_>,
+) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    frame.encode(&mut bytes);
+    let descriptors = [descriptor];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    // The space is made for one descriptor.
+    let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    debug_assert!(fits);
+    let send = || sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL);
+    // It is short, and nothing else is under way.
+    if retry_on_intr(send)? == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
 /// How much room the inbox starts with. Bytes.
 const INBOX_BYTES: usize = 128 * 1024;
 
@@ -182,10 +202,10 @@ impl Inbox {
         let Some((frame, len)) = Frame::decode(waiting)? else { return Ok(None) };
         self.start += len;
         let descriptor = match frame {
-            Frame::Buffer { .. } | Frame::Slot { .. } | Frame::Inherit { .. } => {
+            Frame::Buffer { .. } | Frame::Slot { .. } | Frame::Inherit { .. } | Frame::Fork => {
                 match self.descriptors.pop_front() {
                     Some(descriptor) => Some(descriptor),
-                    None => return Err(WireError("a buffer without its descriptor".to_owned())),
+                    None => return Err(WireError(format!("{frame:?} without its descriptor"))),
                 }
             }
             _ => None,

@@ -9,16 +9,18 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
 use rustix::process::Pid;
 use rustix::thread::gettid;
 use tokio::sync::oneshot;
 
+use crate::fork_server::ForkServer;
 use crate::init::EntryPoint;
 use crate::process::WorkerProcess;
+use crate::process_name::no_name;
+use crate::socket::pair;
 
 /// The environment variable that tells a process that it is a worker; the process id of its
 /// node.
@@ -35,23 +37,42 @@ struct Spawner {
 
 struct Order {
     entry: EntryPoint,
-    /// What the process is started for; `None` if that is not known yet.
-    actor: Option<String>,
-    socket: OwnedFd,
-    reply: oneshot::Sender<io::Result<WorkerProcess>>,
+    /// What the process is started for.
+    actor: Arc<str>,
+    server: Option<Arc<ForkServer>>,
+    reply: oneshot::Sender<io::Result<Spawned>>,
 }
 
-/// Starts a worker that talks over `socket`: for this actor, or for one that is not known yet.
-pub(crate) async fn spawn(
+/// A worker process, and this end of its connection, which does not block.
+pub(crate) struct Spawned {
+    /// Dropped first: if the process may not be killed any more, it ends because of that.
+    pub(crate) socket: OwnedFd,
+    pub(crate) process: Arc<WorkerProcess>,
+}
+
+/// A worker process that was ordered. If nobody waits for it, it is ended.
+pub(crate) struct Ordered(oneshot::Receiver<io::Result<Spawned>>);
+
+impl Ordered {
+    pub(crate) async fn spawned(self) -> io::Result<Spawned> {
+        self.0.await.map_err(|_| gone())?
+    }
+}
+
+/// Orders a worker for this actor, to be made by this server if there is one.
+pub(crate) fn order(
     entry: EntryPoint,
-    actor: Option<&str>,
-    socket: OwnedFd,
-) -> io::Result<WorkerProcess> {
-    let gone = || io::Error::other("the thread that starts workers is gone");
+    actor: &Arc<str>,
+    server: Option<&Arc<ForkServer>>,
+) -> io::Result<Ordered> {
     let (reply, answer) = oneshot::channel();
-    let order = Order { entry, actor: actor.map(str::to_owned), socket, reply };
+    let order = Order { entry, actor: Arc::clone(actor), server: server.cloned(), reply };
     spawner()?.orders.send(order).map_err(|_| gone())?;
-    answer.await.map_err(|_| gone())?
+    Ok(Ordered(answer))
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the thread that starts workers is gone")
 }
 
 /// The thread that starts them.
@@ -64,15 +85,13 @@ fn spawner() -> io::Result<&'static Spawner> {
     if let Some(spawner) = SPAWNER.get() {
         return Ok(spawner);
     }
-    let (orders, receiver) = mpsc::channel();
+    let (orders, receiver) = mpsc::channel::<Order>();
     let (known, thread) = mpsc::channel();
     thread::Builder::new().name("actor-spawner".to_owned()).spawn(move || {
         // Who asked may have given up.
         let _ = known.send(gettid());
         while let Ok(order) = receiver.recv() {
-            let Order { entry, actor, socket, reply } = order;
-            // Nobody waits any more: the process is dropped, and so killed.
-            let _ = reply.send(start(entry, actor.as_deref(), socket));
+            order.fulfil();
         }
     })?;
     let thread = thread.recv().map_err(io::Error::other)?;
@@ -80,20 +99,37 @@ fn spawner() -> io::Result<&'static Spawner> {
     Ok(SPAWNER.get_or_init(|| Spawner { orders, thread }))
 }
 
-fn start(entry: EntryPoint, actor: Option<&str>, socket: OwnedFd) -> io::Result<WorkerProcess> {
+impl Order {
+    fn fulfil(self) {
+        let Self { entry, actor, server, reply } = self;
+        let made = server.as_ref().and_then(|server| server.spawn());
+        let spawned = made.map_or_else(|| execute(entry, Some(&actor)), Ok);
+        // If nobody waits any more, the process is dropped, and so ended.
+        let _ = reply.send(spawned);
+        // For the next.
+        if let Some(server) = server {
+            server.make_ready(entry);
+        }
+    }
+}
+
+/// Starts this executable as a worker: for this actor, or for one that is not known yet.
+pub(crate) fn execute(entry: EntryPoint, actor: Option<&str>) -> io::Result<Spawned> {
+    let (socket, theirs) = pair()?;
     let mut command = Command::new(THIS_EXECUTABLE);
     let program = std::env::args_os().next().unwrap_or_else(|| THIS_EXECUTABLE.into());
     command.arg0(program);
     match entry {
         // Nobody reads these: they tell a person what the process is.
-        EntryPoint::Main => command.args(["actor", actor.unwrap_or("(standby)")]),
+        EntryPoint::Main => command.arg("actor").arg(actor.map_or_else(no_name, str::to_owned)),
         EntryPoint::Test(test) => {
             command.args(["--exact", test, "--nocapture", "--test-threads=1"]).stdout(Stdio::null())
         }
     };
     command.env(WORKER_VARIABLE, std::process::id().to_string());
-    command.stdin(Stdio::from(socket));
+    command.stdin(Stdio::from(theirs));
     // Ctrl-C reaches the program alone; it decides what becomes of its actors.
     command.process_group(0);
-    command.spawn().map(WorkerProcess::new)
+    let pid = Pid::from_child(&command.spawn()?);
+    Ok(Spawned { socket, process: Arc::new(WorkerProcess::new(pid)) })
 }

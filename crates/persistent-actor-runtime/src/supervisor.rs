@@ -21,12 +21,12 @@ use crate::assignment::Assignment;
 use crate::cell::{Cell, Death, Duties, End, Taken};
 use crate::error::SpawnError;
 use crate::event::EventKind;
+use crate::fork_server::ForkServer;
 use crate::init::EntryPoint;
 use crate::lending::Payload;
 use crate::process::{MemoryHolder, WorkerProcess};
-use crate::socket::{Arrived, Inbox, for_reading, for_writing, pair};
-use crate::spawner;
-use crate::standby::{Standby, Starting, Waiting};
+use crate::socket::{Arrived, Inbox, for_reading, for_writing};
+use crate::spawner::{self, Ordered, Spawned};
 
 /// How long the first answer after a restart is waited for, with what can wait.
 const FIRST_ANSWER: Duration = Duration::from_millis(50);
@@ -52,26 +52,25 @@ pub(crate) struct Supervisor {
     pub(crate) initial: Payload,
     /// Who waits for the first start.
     pub(crate) started: Option<oneshot::Sender<Result<(), SpawnError>>>,
-    pub(crate) standby: Arc<Standby>,
+    /// Makes its processes; `None` if it is to have new ones.
+    pub(crate) server: Option<Arc<ForkServer>>,
     pub(crate) start: Start,
 }
 
-/// What the next start, or the one under way, has to do with the process that stands by.
+/// The next start, or the one under way.
 #[derive(Default)]
 pub(crate) struct Start {
-    /// The process that it is going to use.
-    reserved: Option<Waiting>,
-    /// It uses a process that stood by and has not proved yet that it can be used.
-    is_unproved: bool,
-    /// The last such process could not be: a new one is started.
+    /// Its process, if it was ordered while the last one was being taken down.
+    ordered: Option<Ordered>,
+    /// The last one ended before its worker was ready: a new process is started.
     is_distrusted: bool,
-    /// Under way, until the worker is ready.
-    under_way: Option<Starting>,
     /// The memory of the process before.
     memory: Option<MemoryHolder>,
     /// Memory that is being taken down.
     let_go: JoinSet<()>,
-    /// How long it takes does not matter any more: another process may be started.
+    /// The worker has loaded its state.
+    is_ready: bool,
+    /// How long it takes does not matter any more.
     is_served: bool,
 }
 
@@ -125,13 +124,6 @@ impl Supervisor {
             let (reason, was_ready, killed) = match self.incarnation().await {
                 Outcome::Ended => return End::Stopped,
                 Outcome::Died(death) if death.closed => return End::Stopped,
-                // Not the actor died, but a process before it became one.
-                Outcome::Died(death) if self.fails_standby(&death) => {
-                    if !self.pause(early_deaths).await {
-                        return End::Stopped;
-                    }
-                    continue;
-                }
                 Outcome::Died(death) => {
                     self.assignment.note_ended(death.epoch);
                     if self.started.is_some() && death.said.is_some() {
@@ -160,6 +152,7 @@ impl Supervisor {
                 return End::Died(format!("{early_deaths} starts failed, the last one: {reason}"));
             }
             restarts += 1;
+            self.start.is_distrusted |= !was_ready;
             if !self.cell.policy.max_restarts.allows(restarts) {
                 return End::Died(format!("{reason}; it may not be restarted once more"));
             }
@@ -178,14 +171,6 @@ impl Supervisor {
         }
     }
 
-    /// Whether a process that stood by has died, of itself, before it was of any use. Only once
-    /// in a row: the next is a new one, and what that dies of is the actor's.
-    fn fails_standby(&mut self, death: &Death) -> bool {
-        let is_unproved = std::mem::take(&mut self.start.is_unproved);
-        self.start.is_distrusted = is_unproved;
-        is_unproved && !death.killed
-    }
-
     /// Waits before the next start; `false` if the actor was ended meanwhile.
     async fn pause(&mut self, early_deaths: u32) -> bool {
         let delay = match early_deaths.checked_sub(2) {
@@ -198,9 +183,7 @@ impl Supervisor {
         }
         // Long enough for others to need it, and for it not to be as good as a new one any more.
         self.let_memory_go(Duration::ZERO);
-        if let Some(waiting) = self.start.reserved.take() {
-            self.standby.put_back(waiting);
-        }
+        self.start.ordered = None;
         let mut pause = pin!(sleep(delay));
         loop {
             tokio::select! {
@@ -215,8 +198,7 @@ impl Supervisor {
 
     /// Runs the actor in one process until that is gone.
     async fn incarnation(&mut self) -> Outcome {
-        self.start.under_way = Some(self.standby.actor_starts());
-        self.start.is_served = false;
+        (self.start.is_ready, self.start.is_served) = (false, false);
         let (process, socket) = match self.start().await {
             Ok(started) => started,
             Err(error) => return Outcome::NotStarted(error),
@@ -230,16 +212,12 @@ impl Supervisor {
         }
         let mut said = None;
         let served = self.serve(&socket, &mut said).await;
-        // One that says why it cannot go on was of use.
-        self.start.is_unproved &= said.is_none();
         if let Err(reason) = served {
             said = said.or(reason);
         }
-        self.start.under_way = None;
-        let is_trusted = !self.start.is_distrusted && !self.start.is_unproved;
-        if is_trusted && !self.cell.may_stop() {
+        if self.server.is_some() && self.start.is_ready && !self.cell.may_stop() {
             // While the process is being taken down.
-            self.start.reserved = self.standby.take();
+            self.start.ordered = self.order().ok();
         }
         if let Some(death) = self.cell.superseded() {
             return Outcome::Died(death);
@@ -262,28 +240,25 @@ impl Supervisor {
     }
 
     async fn start(&mut self) -> io::Result<Connected> {
-        if let Some(Waiting { process, socket, .. }) = self.start.reserved.take() {
-            let socket = for_reading(socket)?;
-            self.start.is_unproved = true;
-            return Ok((Arc::new(process), socket));
-        }
-        match self.start_anew().await {
+        let ordered = match self.start.ordered.take() {
+            Some(ordered) => ordered,
+            None => self.order()?,
+        };
+        let Spawned { process, socket } = match ordered.spawned().await {
             // There may be no room for processes that only make restarts faster.
             Err(error) if is_want_of_room(&error) => {
-                self.standby.give_way();
                 self.let_memory_go(Duration::ZERO);
                 while self.start.let_go.join_next().await.is_some() {}
-                self.start_anew().await
+                self.order()?.spawned().await?
             }
-            other => other,
-        }
+            spawned => spawned?,
+        };
+        Ok((process, for_reading(socket)?))
     }
 
-    async fn start_anew(&self) -> io::Result<Connected> {
-        let (ours, theirs) = pair()?;
-        let socket = for_reading(ours)?;
-        let process = spawner::spawn(self.entry, Some(&self.cell.name), theirs).await?;
-        Ok((Arc::new(process), socket))
+    fn order(&self) -> io::Result<Ordered> {
+        let server = self.server.as_ref().filter(|_| !self.start.is_distrusted);
+        spawner::order(self.entry, &self.cell.name, server)
     }
 
     /// Takes down the memory of a process that is gone, after this time; nobody waits for it.
@@ -298,10 +273,10 @@ impl Supervisor {
         });
     }
 
-    /// Gives back the process that was reserved, and waits until no memory is held any more.
+    /// Waits until there is no process any more that was ordered, and no memory is held.
     async fn give_all_back(&mut self) {
-        if let Some(waiting) = self.start.reserved.take() {
-            self.standby.put_back(waiting);
+        if let Some(ordered) = self.start.ordered.take() {
+            drop(ordered.spawned().await);
         }
         self.let_memory_go(Duration::ZERO);
         // Those that wait for their time end at once.
@@ -313,26 +288,19 @@ impl Supervisor {
         if taken == Taken::Other || self.start.is_served {
             return;
         }
-        let is_first = self.started.is_some();
         if taken == Taken::Ready {
-            (self.start.is_unproved, self.start.is_distrusted) = (false, false);
-            self.start.under_way = None;
+            (self.start.is_ready, self.start.is_distrusted) = (true, false);
             if let Some(started) = self.started.take() {
                 let _ = started.send(Ok(()));
             }
         }
-        if is_first {
-            self.start.is_served = true;
-            self.standby.prepare(self.entry);
-        } else if taken == Taken::Reply || self.cell.is_idle() {
+        if taken == Taken::Reply || self.cell.is_idle() {
             // Whoever has waited for this start waits no more.
             self.start.is_served = true;
             self.let_memory_go(Duration::ZERO);
-            self.standby.fill(self.entry);
         } else {
             // The first answer may take hours.
             self.let_memory_go(FIRST_ANSWER);
-            self.standby.prepare(self.entry);
         }
     }
 

@@ -1,12 +1,13 @@
 //! [`Surroundings`]: what a process inherits from the thread that starts it.
 
-use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+use std::ffi::{OsString, c_int};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
-use rustix::process::{Pid, getpriority_process};
+use rustix::fs::{Stat, fstat, stat};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getpriority_process, getrlimit};
+use rustix::stdio::{stderr, stdout};
 
 /// What the kernel shows of a thread and its children inherit (proc_pid_status(5)).
 const INHERITED: [&str; 14] = [
@@ -26,14 +27,13 @@ const INHERITED: [&str; 14] = [
     "Mems_allowed",
 ];
 
-/// Their names in proc_pid_ns(5).
-const NAMESPACES: [&str; 8] =
-    ["cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "user", "uts"];
-
 /// What a process inherits that is started now: what programs change now and then, not all there
 /// is (descriptors without the flag CLOEXEC, the priority of input and output, and memory policy
-/// are missing). A process that was started ahead takes the place
-/// of a new one only while this is what it was.
+/// are missing). A process that was started ahead, or a copy of it, takes the place of a new one only
+/// while this is what it was.
+///
+/// Namespaces need no look: only a thread itself can change its own, and the one that starts workers
+/// does not.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Surroundings {
     environment: Vec<(OsString, OsString)>,
@@ -42,15 +42,34 @@ pub(crate) struct Surroundings {
     thread: Vec<String>,
     priority: i32,
     /// Policy and real-time priority.
-    scheduling: Vec<String>,
-    namespaces: Vec<Option<PathBuf>>,
-    limits: String,
+    scheduling: (c_int, c_int),
+    limits: [Rlimit; LIMITS.len()],
     oom_score: String,
     cgroup: String,
 }
 
+/// All that Linux knows.
+const LIMITS: [Resource; 16] = [
+    Resource::As,
+    Resource::Core,
+    Resource::Cpu,
+    Resource::Data,
+    Resource::Fsize,
+    Resource::Locks,
+    Resource::Memlock,
+    Resource::Msgqueue,
+    Resource::Nice,
+    Resource::Nofile,
+    Resource::Nproc,
+    Resource::Rss,
+    Resource::Rtprio,
+    Resource::Rttime,
+    Resource::Sigpending,
+    Resource::Stack,
+];
+
 /// A file, whatever its name is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Place {
     device: u64,
     inode: u64,
@@ -59,40 +78,37 @@ struct Place {
 }
 
 impl Place {
-    fn of(path: &str) -> io::Result<Self> {
-        let place = |it: Metadata| Self { device: it.dev(), inode: it.ino(), kind: it.rdev() };
-        match fs::metadata(path) {
+    fn new(file: rustix::io::Result<Stat>) -> io::Result<Self> {
+        match file {
+            Ok(file) => Ok(Self { device: file.st_dev, inode: file.st_ino, kind: file.st_rdev }),
             // Closed: so it is for a new process.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Self { device: 0, inode: 0, kind: 0 })
-            }
-            other => other.map(place),
+            Err(Errno::BADF) => Ok(Self::default()),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
 impl Surroundings {
-    /// Those of a process that this thread of this program starts now.
+    /// Those of a process that this thread starts now.
     ///
     /// # Errors
     /// What the system says, as where there is no `/proc`. Then nothing can be said.
-    pub(crate) fn of_children_of(starter: Pid) -> io::Result<Self> {
-        let status = read_short(&format!("/proc/self/task/{starter}/status"))?;
+    pub(crate) fn of_this_thread() -> io::Result<Self> {
+        let status = read_short("/proc/thread-self/status")?;
         let is_inherited =
             |line: &&str| line.split_once(':').is_some_and(|(name, _)| INHERITED.contains(&name));
         Ok(Self {
             environment: std::env::vars_os().collect(),
             places: [
-                Place::of("/proc/self/root")?,
-                Place::of("/proc/self/cwd")?,
-                Place::of("/proc/self/fd/1")?,
-                Place::of("/proc/self/fd/2")?,
+                Place::new(stat("/"))?,
+                Place::new(stat("."))?,
+                Place::new(fstat(stdout()))?,
+                Place::new(fstat(stderr()))?,
             ],
             thread: status.lines().filter(is_inherited).map(str::to_owned).collect(),
-            priority: getpriority_process(Some(starter))?,
-            scheduling: scheduling(starter)?,
-            namespaces: namespaces(starter),
-            limits: read_short("/proc/self/limits")?,
+            priority: getpriority_process(None)?,
+            scheduling: scheduling()?,
+            limits: LIMITS.map(getrlimit),
             oom_score: read_short("/proc/self/oom_score_adj")?,
             // Not every system has control groups.
             cgroup: read_short("/proc/self/cgroup").unwrap_or_default(),
@@ -100,18 +116,17 @@ impl Surroundings {
     }
 }
 
-/// The fields 40 and 41 of proc_pid_stat(5).
-fn scheduling(thread: Pid) -> io::Result<Vec<String>> {
-    let stat = read_short(&format!("/proc/self/task/{thread}/stat"))?;
-    // The second field, a name in parentheses, may hold anything.
-    let (_, from_third) = stat.rsplit_once(')').ok_or(io::ErrorKind::InvalidData)?;
-    Ok(from_third.split_whitespace().skip(37).take(2).map(str::to_owned).collect())
-}
-
-/// Those that a new process of this thread is in; not every system has all of them.
-fn namespaces(thread: Pid) -> Vec<Option<PathBuf>> {
-    let link = |name| fs::read_link(format!("/proc/self/task/{thread}/ns/{name}")).ok();
-    NAMESPACES.map(link).into()
+/// Those of this thread.
+fn scheduling() -> io::Result<(c_int, c_int)> {
+    // SAFETY: all of it is numbers, for which 0 is valid.
+    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    // SAFETY: 0 stands for this thread; `parameters` is valid for writing.
+    let (policy, failed) =
+        unsafe { (libc::sched_getscheduler(0), libc::sched_getparam(0, &raw mut parameters)) };
+    if policy < 0 || failed != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((policy, parameters.sched_priority))
 }
 
 /// Reads what the kernel tells in less than a page, as it does here. (`read_to_string` asks for it
@@ -125,13 +140,12 @@ fn read_short(path: &str) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    use rustix::thread::gettid;
+    use rustix::process::setrlimit;
 
     use super::*;
 
     fn now() -> Surroundings {
-        Surroundings::of_children_of(gettid()).unwrap()
+        Surroundings::of_this_thread().unwrap()
     }
 
     #[test]
@@ -140,7 +154,7 @@ mod tests {
         assert_eq!(before, now(), "nothing has changed");
         assert_eq!(before.thread.len(), INHERITED.len(), "{:?}", before.thread);
         let whole = getrlimit(Resource::Core);
-        let lower = rustix::process::Rlimit { current: Some(4096), ..whole };
+        let lower = Rlimit { current: Some(4096), ..whole };
         setrlimit(Resource::Core, lower).unwrap();
         assert_ne!(before, now());
         setrlimit(Resource::Core, whole).unwrap();

@@ -107,6 +107,11 @@ pub(crate) enum Frame<'a> {
     Attempt { id: CallId, deaths: u32, limit: u32, last: &'a str },
     /// To the worker: what became of the call `id`? Answered by a reply to `sequence`.
     Ask { sequence: u64, id: CallId },
+    /// To a worker that has not been told what to run: to make another one of itself, whose socket
+    /// is attached.
+    Fork,
+    /// From the worker: the process that it has made, if it could.
+    Forked { pid: Option<u32> },
     /// From the worker: its state is loaded.
     Ready { epoch: u64, sequence: u64 },
     /// From the worker: it cannot go on and is about to exit.
@@ -149,6 +154,8 @@ const GROUP: u8 = 12;
 const WRITTEN: u8 = 13;
 const SLOT: u8 = 14;
 const MEMORY: u8 = 15;
+const FORK: u8 = 16;
+const FORKED: u8 = 17;
 
 /// The whole of [`Frame::Memory`], for where no memory can be allocated.
 pub(crate) fn memory_frame(pid: u32) -> [u8; 9] {
@@ -193,6 +200,11 @@ impl Frame<'_> {
                 out.push(ASK);
                 put_u64(out, *sequence);
                 put_call_id(out, *id);
+            }
+            Self::Fork => out.push(FORK),
+            Self::Forked { pid } => {
+                out.push(FORKED);
+                out.extend_from_slice(&pid.unwrap_or_default().to_le_bytes());
             }
             Self::Ready { epoch, sequence } => {
                 out.push(READY);
@@ -287,6 +299,9 @@ impl<'a> Frame<'a> {
                 last: body.text()?,
             },
             ASK => Self::Ask { sequence: body.u64()?, id: body.call_id()? },
+            FORK => Self::Fork,
+            // No process has the number 0.
+            FORKED => Self::Forked { pid: Some(body.u32()?).filter(|pid| *pid != 0) },
             READY => Self::Ready { epoch: body.u64()?, sequence: body.u64()? },
             FATAL => Self::Fatal { reason: body.text()? },
             MEMORY => Self::Memory { pid: body.u32()? },

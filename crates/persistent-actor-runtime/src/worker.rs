@@ -3,7 +3,7 @@
 //! One thread, blocking. The calls themselves are the business of the core's [`Instance`].
 
 use std::error::Error as StdError;
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -20,11 +20,13 @@ use crate::actor_type::{ActorType, Remote};
 use crate::assignment::Assignment;
 use crate::buffers::{pool, use_shared_memory};
 use crate::event::now_ns;
+use crate::fork::{Company, Side, fork};
 use crate::handle::KillPoint;
 use crate::lending::{Lending, Payload};
 use crate::mapping::mapped_bytes;
 use crate::memory_holder;
 use crate::process::kill_this_process;
+use crate::process_name::{self, Placeholder};
 use crate::slot_buffers::slot_buffers;
 use crate::socket::{Inbox, Outbox, receive};
 use crate::spawner::WORKER_VARIABLE;
@@ -36,14 +38,18 @@ const EXIT_FAILED: i32 = 1;
 /// The exit code of a worker that learned that a newer incarnation has taken its state over.
 pub(crate) const EXIT_FENCED: i32 = 3;
 
-/// A process that was started as a worker.
+/// A process that was started as a worker, or made by one.
 pub(crate) struct Worker {
+    node: i32,
+    company: Company,
+    /// Where the name of the actor goes.
+    placeholder: Option<Placeholder>,
     connection: Connection,
 }
 
 impl Worker {
     /// The worker that this process is; `None` if it is none.
-    pub(crate) fn of_this_process() -> Option<Self> {
+    pub(crate) fn of_this_process(company: Company) -> Option<Self> {
         let node: i32 = std::env::var(WORKER_VARIABLE).ok()?.parse().ok()?;
         let stdin = rustix::stdio::stdin();
         // The variable reaches programs that a worker starts, too. Only a worker has a socket
@@ -52,30 +58,50 @@ impl Worker {
         if maker.pid.as_raw_nonzero().get() != node {
             return None;
         }
-        if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
-            exit_with(&format!("cannot tie a worker to its node: {error}"));
-        }
-        if getppid().is_none_or(|parent| parent.as_raw_nonzero().get() != node) {
-            // The node died before the line above.
-            std::process::exit(0);
-        }
+        tie_to(node);
         match take_socket() {
-            Ok(socket) => Some(Self { connection: Connection::new(socket) }),
+            Ok(socket) => {
+                let connection = Connection::new(socket);
+                let placeholder = Placeholder::of_this_process();
+                Some(Self { node, company, placeholder, connection })
+            }
             Err(error) => exit_with(&format!("a worker cannot take its socket: {error}")),
         }
     }
 
     pub(crate) fn run(mut self) -> ! {
         use_shared_memory();
-        match self.connection.receive_assignment() {
-            Ok(Some((assignment, initial))) => self.serve(&assignment, initial),
-            Ok(None) => std::process::exit(0),
-            Err(error) => self.connection.fail(&error),
+        if self.placeholder.is_some() {
+            process_name::set("fork-server");
+        }
+        loop {
+            match self.connection.receive_first() {
+                Ok(Some(First::Start(assignment, initial))) => self.serve(&assignment, initial),
+                Ok(Some(First::Fork(socket))) => self.fork(socket),
+                Ok(None) => std::process::exit(0),
+                Err(error) => self.connection.fail(&error),
+            }
+        }
+    }
+
+    /// Makes another process like this one, which has that socket.
+    fn fork(&mut self, socket: OwnedFd) {
+        let pid = match fork(self.company, [self.connection.socket.as_fd(), socket.as_fd()]) {
+            Ok(Side::New) => {
+                tie_to(self.node);
+                self.connection = Connection::new(socket);
+                return;
+            }
+            Ok(Side::Old(pid)) => Some(pid),
+            Err(_) => None,
+        };
+        if let Err(error) = self.connection.send(&Frame::Forked { pid }) {
+            self.connection.fail(&error);
         }
     }
 
     fn serve(mut self, assignment: &Assignment, initial: Encoded) -> ! {
-        set_process_name(&assignment.actor);
+        process_name::show(&assignment.actor, self.placeholder);
         match ActorType::find(&assignment.type_name) {
             Some(entry) => (entry.serve)(self.connection, assignment, initial),
             None => {
@@ -86,6 +112,17 @@ impl Worker {
     }
 }
 
+/// Lets this process end with its node.
+fn tie_to(node: i32) {
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+        exit_with(&format!("cannot tie a worker to its node: {error}"));
+    }
+    if getppid().is_none_or(|parent| parent.as_raw_nonzero().get() != node) {
+        // The node died before the line above.
+        std::process::exit(0);
+    }
+}
+
 /// Moves the socket away from stdin, where what the user's code reads or starts would get it.
 fn take_socket() -> io::Result<OwnedFd> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
@@ -93,14 +130,6 @@ fn take_socket() -> io::Result<OwnedFd> {
     let null = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     Ok(socket)
-}
-
-/// Shows the actor's name in `ps` and `top`; the kernel keeps 15 bytes of it.
-fn set_process_name(actor: &str) {
-    if let Ok(name) = CString::new(actor) {
-        // Without it, the process just has its executable's name.
-        let _ = rustix::thread::set_name(&name);
-    }
 }
 
 /// Ends a process that cannot go on and has nobody else to tell.
@@ -116,6 +145,14 @@ pub(crate) struct Connection {
     inbox: Inbox,
     outbox: Outbox,
     lending: Lending,
+}
+
+/// What a node wants of a worker that has not been told what to run.
+enum First {
+    /// To run this.
+    Start(Box<Assignment>, Encoded),
+    /// To make another worker, which has this socket.
+    Fork(OwnedFd),
 }
 
 /// What a node wants of its worker.
@@ -138,7 +175,7 @@ impl Connection {
     /// connection. What concerns shared buffers is done on the way.
     fn receive_until<T>(
         &mut self,
-        mut take: impl FnMut(&mut Lending, Frame<'_>) -> Result<T, WireError>,
+        mut take: impl FnMut(&mut Lending, Frame<'_>, Option<OwnedFd>) -> Result<T, WireError>,
     ) -> io::Result<Option<T>> {
         loop {
             let Self { inbox, lending, .. } = self;
@@ -160,7 +197,7 @@ impl Connection {
                     Ok(None)
                 }
                 Frame::Release { id } => lending.take_back(id).map(|()| None),
-                frame => take(lending, frame).map(Some),
+                frame => take(lending, frame, descriptor).map(Some),
             })?;
             match taken {
                 None => return Ok(None),
@@ -171,21 +208,22 @@ impl Connection {
         }
     }
 
-    fn receive_assignment(&mut self) -> io::Result<Option<(Assignment, Encoded)>> {
-        self.receive_until(|lending, frame| match frame {
-            Frame::Start { options, initial } => {
+    fn receive_first(&mut self) -> io::Result<Option<First>> {
+        self.receive_until(|lending, frame, descriptor| match (frame, descriptor) {
+            (Frame::Start { options, initial }, _) => {
                 let options = lending.borrow(&options)?;
                 let assignment = codec::decode(&options).map_err(|e| WireError(e.to_string()))?;
-                Ok((assignment, lending.borrow(&initial)?))
+                Ok(First::Start(Box::new(assignment), lending.borrow(&initial)?))
             }
-            other => Err(WireError(format!("{other:?} before the start"))),
+            (Frame::Fork, Some(socket)) => Ok(First::Fork(socket)),
+            (other, _) => Err(WireError(format!("{other:?} before the start"))),
         })
     }
 
     fn receive_request(&mut self, run: SessionId) -> io::Result<Option<Request>> {
         let mut announced = None;
         loop {
-            let request = self.receive_until(|lending, frame| match frame {
+            let request = self.receive_until(|lending, frame, _| match frame {
                 Frame::Attempt { id, deaths, limit, last } => {
                     announced = Some((id, Attempt { run, deaths, limit, last: last.to_owned() }));
                     Ok(None)

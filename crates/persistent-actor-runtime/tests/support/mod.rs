@@ -78,6 +78,14 @@ impl Counter {
         std::process::id()
     }
 
+    /// What the C library takes this thread's id for, and what it is.
+    pub(crate) fn thread(&self) -> (i32, i32) {
+        let known = rustix::thread::get_clear_child_tid_address().unwrap().unwrap();
+        // SAFETY: the kernel writes there when this thread ends, and nobody else.
+        let known = unsafe { known.cast::<i32>().read() };
+        (known, rustix::thread::gettid().as_raw_nonzero().get())
+    }
+
     /// The process of this actor.
     pub(crate) fn process(&self) -> u32 {
         std::process::id()
