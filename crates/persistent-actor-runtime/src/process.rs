@@ -37,8 +37,12 @@ impl WorkerProcess {
 
     /// Sends SIGKILL; nothing happens if the process is gone already.
     pub(crate) fn kill(&self) {
-        // Sending fails only for a process that is gone: it is our child.
-        let _ = self.signal(Signal::KILL);
+        // Nobody reaps the process while its lock is held, so its id is still its own.
+        let ended = self.ended();
+        if ended.is_none() {
+            // Sending fails only for a process that is gone: it is our child.
+            let _ = kill_process(self.pid, Signal::KILL);
+        }
     }
 
     /// Stops the process (SIGSTOP) and waits until it stands still; `false` if it is gone.
@@ -73,7 +77,7 @@ impl WorkerProcess {
 
     /// Sends a signal unless the process is gone.
     fn signal(&self, signal: Signal) -> io::Result<bool> {
-        // Nobody reaps the process while its lock is held, so its id is still its own.
+        // The same here.
         let mut ended = self.ended();
         if self.try_reap(&mut ended)?.is_some() {
             return Ok(false);
@@ -101,6 +105,11 @@ impl WorkerProcess {
     /// them are children of this program.
     pub(crate) fn end_group(&self) {
         let mut ended = self.ended();
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if ended.is_some() || waitid(WaitId::Pid(self.pid), look).is_err() {
+            // Somebody else has waited for it; its id may be another's.
+            return;
+        }
         let killed = kill_process_group(self.pid, Signal::KILL);
         // As long as this process is not reaped, the group is its own; and while others are left in
         // it, nobody else gets its number. The kernel gives out all other numbers before this one
