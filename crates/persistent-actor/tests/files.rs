@@ -60,6 +60,32 @@ fn what_was_committed_is_there_after_reopening() {
 
 /// Who was waited for writes no more: what it left need not be made anew.
 #[test]
+fn large_arrays_are_there_wherever_their_batches_end() {
+    // Batches end at 1/2, 1, 2, 4, 6 MiB and so on of the file, the content begins at 4096.
+    let ends = [1, 2, 4, 8, 12].map(|halves: usize| (halves << 19) - 4096);
+    for durability in [Durability::Process, Durability::Power] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = ActorState::options().durability(durability);
+        for len in ends.into_iter().flat_map(|end| [end - 1, end, end + 1, end + 70_000]) {
+            let mut state = options.clone().open(dir.path()).unwrap();
+            let mut content: Vec<u8> = (0..len).map(|at| (at * 31 / 7) as u8).collect();
+            state.set("large", &Bytes::from(content.clone())).unwrap();
+            // Few pages, on both sides of each end: to a second slot, then to the first again.
+            for round in 0..2 {
+                for at in ends.into_iter().flat_map(|end| [end - 1, end, end - 70_000]) {
+                    content.get_mut(at).into_iter().for_each(|byte| *byte ^= 1 + round);
+                }
+                state.set("large", &Bytes::from(content.clone())).unwrap();
+            }
+            drop(state);
+            let state = options.clone().open(dir.path()).unwrap();
+            let found = state.get::<Bytes>("large").unwrap().unwrap();
+            assert!(found[..] == content[..], "{len} bytes at {durability}");
+        }
+    }
+}
+
+#[test]
 fn a_free_slot_of_an_incarnation_that_has_ended_is_used_again_and_the_rest_removed_later() {
     use std::os::unix::fs::MetadataExt;
     let inodes = |path: &Path| -> Vec<u64> {

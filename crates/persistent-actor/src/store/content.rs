@@ -32,14 +32,15 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What lies in `range`, in one piece; put together in `scratch` if need be.
-    pub(super) fn slice(self, range: Range<usize>, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    /// All that is at hand in one piece and holds `range`, put together in `scratch` if need be,
+    /// and where it begins.
+    pub(super) fn around(self, range: Range<usize>, scratch: &'a mut Vec<u8>) -> (&'a [u8], usize) {
         match self {
-            Self::Flat(bytes) => &bytes[range],
+            Self::Flat(bytes) => (bytes, 0),
             Self::Paged(tree) => {
                 scratch.resize(range.len(), 0);
                 tree.read(range.start, scratch);
-                scratch
+                (scratch, range.start)
             }
         }
     }
