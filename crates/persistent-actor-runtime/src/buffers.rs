@@ -101,6 +101,7 @@ impl Pool {
                 Arc::new(Mapping::create(self.next_id(), class)?)
             }
         };
+        mapping.gather(len);
         Ok(SharedMemory::own(mapping, len))
     }
 

@@ -25,6 +25,7 @@ mod fork_server;
 pub mod fuzzing;
 mod group;
 mod handle;
+mod huge_pages;
 mod init;
 mod lending;
 mod limit;

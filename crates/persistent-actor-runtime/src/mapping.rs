@@ -35,14 +35,11 @@ use persistent_actor::store::SlotId;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
+use crate::huge_pages::{self, HUGE_PAGE_BYTES};
 use crate::wire::BufferId;
 
 /// The largest buffer. Bytes.
 pub(crate) const MAX_BUFFER_BYTES: usize = 1 << 36;
-
-/// From this size on a buffer asks for huge pages. Bytes; the size of a huge page on x86-64 and
-/// most other machines.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// The size of a buffer never changes, so that reading it can never fault.
 const SIZE_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
@@ -55,6 +52,8 @@ pub(crate) struct Mapping {
     writable: bool,
     /// Its pages are there, but this process has touched none of them.
     cold: AtomicBool,
+    /// How much of it lies in huge pages, if the system could. Bytes.
+    gathered: AtomicUsize,
     home: Home,
     descriptor: OwnedFd,
 }
@@ -135,6 +134,8 @@ impl Mapping {
     pub(crate) fn inherit(id: BufferId, descriptor: OwnedFd, len: u64) -> io::Result<Self> {
         let mapping = Self::open_checked(id, descriptor, len, true)?;
         mapping.cold.store(true, Ordering::Relaxed);
+        // Its maker has done what it could.
+        mapping.gathered.store(mapping.len, Ordering::Relaxed);
         Ok(mapping)
     }
 
@@ -149,6 +150,15 @@ impl Mapping {
                 let len = len.min(self.len);
                 madvise(self.start.as_ptr().cast(), len, Advice::LinuxPopulateRead)
             };
+        }
+    }
+
+    /// Puts the first `len` bytes into huge pages, if they have not been before.
+    pub(crate) fn gather(&self, len: usize) {
+        let len = len.min(self.len);
+        if self.home == Home::Memory && self.gathered.fetch_max(len, Ordering::Relaxed) < len {
+            // SAFETY: the range lies in the mapping, which stays as long as `self` is borrowed.
+            unsafe { huge_pages::gather(self.start.cast(), len) };
         }
     }
 
@@ -182,21 +192,21 @@ impl Mapping {
         let offset = if home == Home::Memory { 0 } else { SLOT_CONTENT_OFFSET };
         let protection =
             if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
-        // SAFETY: a new mapping at an address of the kernel's choice replaces none.
-        let start = unsafe {
-            mmap(null_mut(), len.max(1), protection, MapFlags::SHARED, &descriptor, offset)?
-        };
+        let hint = if home == Home::Memory { huge_pages::aligned_hint(len) } else { null_mut() };
+        // SAFETY: a new mapping at an address that is only proposed replaces none.
+        let start =
+            unsafe { mmap(hint, len.max(1), protection, MapFlags::SHARED, &descriptor, offset)? };
         let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
         if len >= HUGE_PAGE_BYTES {
             // Five faults instead of 2560 for 10 MiB, and as much less to take down when the
-            // process dies. Only where the administrator allows it (`shmem_enabled`); elsewhere
-            // small pages serve.
+            // process dies. Where the administrator has not allowed that for all shared memory
+            // (`shmem_enabled`), only what is gathered has huge pages.
             // SAFETY: the range is the mapping that was made just now; advice changes no content.
             let _ = unsafe { madvise(start.as_ptr().cast(), len, Advice::LinuxHugepage) };
         }
         MAPPED_BYTES.fetch_add(len, Ordering::Relaxed);
-        let cold = AtomicBool::new(false);
-        Ok(Self { id, start: start.cast(), len, writable, cold, home, descriptor })
+        let (cold, gathered) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Ok(Self { id, start: start.cast(), len, writable, cold, gathered, home, descriptor })
     }
 
     pub(crate) fn id(&self) -> BufferId {
