@@ -3,7 +3,7 @@
 //! Shared memory gets huge pages by itself only where the administrator has said so
 //! (`shmem_enabled`). But a process may ask for those of a range that it names, if it is ready to
 //! wait for them (`MADV_COLLAPSE`, Linux 6.1). Whoever maps the buffer then has five faults
-//! instead of 160 to 2560 for 10 MiB, and the processor finds its way in it at less cost. A fresh
+//! instead of up to 2560 for 10 MiB, and the processor finds its way in it at less cost. A fresh
 //! buffer of 10 MiB is filled in 1 ms instead of 7, if the system has huge pages at hand.
 
 use std::ffi::c_void;

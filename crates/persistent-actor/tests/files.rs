@@ -58,7 +58,6 @@ fn what_was_committed_is_there_after_reopening() {
     }
 }
 
-/// Who was waited for writes no more: what it left need not be made anew.
 #[test]
 fn large_arrays_are_there_wherever_their_batches_end() {
     // Batches end at 1/2, 1, 2, 4, 6 MiB and so on of the file, the content begins at 4096.
@@ -85,6 +84,7 @@ fn large_arrays_are_there_wherever_their_batches_end() {
     }
 }
 
+/// Who was waited for writes no more: what it left need not be made anew.
 #[test]
 fn a_free_slot_of_an_incarnation_that_has_ended_is_used_again_and_the_rest_removed_later() {
     use std::os::unix::fs::MetadataExt;

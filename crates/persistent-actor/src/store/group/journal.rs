@@ -194,15 +194,6 @@ impl GroupJournal {
     /// # Errors
     /// The first time: what failed. The group journal is of no further use then.
     pub fn flush(&self) -> Result<Ticket, StoreError> {
-        let flushed = self.flush_quietly();
-        if let Ok(Ticket(number)) = flushed {
-            self.gate.call(number);
-        }
-        flushed
-    }
-
-    /// The same, but who waits for the batch is still to be called, unless it failed.
-    fn flush_quietly(&self) -> Result<Ticket, StoreError> {
         let _panic = PoisonOnPanic(self);
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let batch = {
@@ -219,6 +210,8 @@ impl GroupJournal {
                 self.members().note(&batch.marks, file);
                 self.queue().give_back(batch);
                 self.gate.settle(number);
+                drop(writer);
+                self.gate.call(number);
                 Ok(Ticket(number))
             }
             Err(error) => {
@@ -303,11 +296,11 @@ impl GroupJournal {
                 }
                 Passed::Leads => {}
             }
-            let flushed = self.flush_quietly();
-            // Somebody whose batch gathered meanwhile goes on at once; it need not wait until all
-            // of this one are woken.
+            // All of this batch are woken before the one who writes the next: then it finds what they
+            // commit at once in its batch, and there are fewer syncs.
+            let flushed = self.flush();
             self.gate.hand_over(|| self.queue().number());
-            self.gate.call(flushed?.0);
+            flushed?;
         }
     }
 
