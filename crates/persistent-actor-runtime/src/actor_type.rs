@@ -5,9 +5,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::assignment::Assignment;
+use crate::connection::Connection;
 use crate::error::SpawnError;
 use crate::handle::Handle;
-use crate::worker::{self, Connection};
+use crate::worker;
 
 /// An actor that can run in a process of its own. Written by `#[actor]`.
 pub trait Remote: Actor + Serialize + DeserializeOwned {

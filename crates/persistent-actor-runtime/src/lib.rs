@@ -17,6 +17,7 @@ mod assignment;
 mod buffers;
 mod builder;
 mod cell;
+mod connection;
 mod error;
 mod event;
 mod fork;

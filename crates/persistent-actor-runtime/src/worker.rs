@@ -2,41 +2,32 @@
 //!
 //! One thread, blocking. The calls themselves are the business of the core's [`Instance`].
 
-use std::error::Error as StdError;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use persistent_actor::store::{Member, Written};
 use persistent_actor::{
-    Answer, Attempt, Call, CallId, CallOutcome, Encoded, Instance, OpenError, Rejection, Reply,
-    ReplyStatus, SessionId, Stage, StoreError, codec,
+    Answer, Attempt, Call, CallOutcome, Encoded, Instance, OpenError, Rejection, Reply,
+    ReplyStatus, Stage, StoreError, codec,
 };
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::actor_type::{ActorType, Remote};
 use crate::assignment::Assignment;
-use crate::buffers::{pool, use_shared_memory};
+use crate::buffers::use_shared_memory;
+use crate::connection::{Connection, EXIT_FAILED, EXIT_FENCED, First, Request, encoded_text};
 use crate::event::now_ns;
 use crate::fork::{Company, Side, fork};
 use crate::handle::KillPoint;
-use crate::lending::{Lending, Payload};
 use crate::mapping::mapped_bytes;
 use crate::memory_holder;
 use crate::process::kill_this_process;
 use crate::process_name::{self, Placeholder};
 use crate::slot_buffers::slot_buffers;
-use crate::socket::{Inbox, Outbox, receive};
 use crate::spawner::WORKER_VARIABLE;
 use crate::wire::{Frame, Stamps, Status, WireError};
-
-/// The exit code of a worker that could not go on.
-const EXIT_FAILED: i32 = 1;
-
-/// The exit code of a worker that learned that a newer incarnation has taken its state over.
-pub(crate) const EXIT_FENCED: i32 = 3;
 
 /// A process that was started as a worker, or made by one.
 pub(crate) struct Worker {
@@ -137,197 +128,6 @@ pub(crate) fn exit_with(message: &str) -> ! {
     // With stderr gone there is nobody left to tell.
     let _ = writeln!(io::stderr(), "error: {message}");
     std::process::exit(EXIT_FAILED)
-}
-
-/// The worker's end of the connection.
-pub(crate) struct Connection {
-    socket: OwnedFd,
-    inbox: Inbox,
-    outbox: Outbox,
-    lending: Lending,
-}
-
-/// What a node wants of a worker that has not been told what to run.
-enum First {
-    /// To run this.
-    Start(Box<Assignment>, Encoded),
-    /// To make another worker, which has this socket.
-    Fork(OwnedFd),
-}
-
-/// What a node wants of its worker.
-enum Request {
-    /// To run a call. The attempt is said of one that may have been interrupted before.
-    Call { sequence: u64, call: Call, kill_at: Option<KillPoint>, attempt: Option<Attempt> },
-    /// To say what became of a call.
-    Outcome { sequence: u64, id: CallId },
-    /// To leave the sync of commits to the group journal, or no more.
-    Group(Option<Member>),
-}
-
-impl Connection {
-    fn new(socket: OwnedFd) -> Self {
-        let (inbox, outbox) = (Inbox::new(), Outbox::default());
-        Self { socket, inbox, outbox, lending: Lending::default() }
-    }
-
-    /// Receives frames until `take` makes something of one; `None` when the node closed the
-    /// connection. What concerns shared buffers is done on the way.
-    fn receive_until<T>(
-        &mut self,
-        mut take: impl FnMut(&mut Lending, Frame<'_>, Option<OwnedFd>) -> Result<T, WireError>,
-    ) -> io::Result<Option<T>> {
-        loop {
-            let Self { inbox, lending, .. } = self;
-            let taken = receive(&self.socket, inbox, |frame, descriptor| match frame {
-                Frame::Buffer { id, len } => match descriptor {
-                    Some(descriptor) => lending.learn(id, len, descriptor).map(|()| None),
-                    None => Err(WireError("a buffer without its descriptor".to_owned())),
-                },
-                Frame::Slot { id, len } => match descriptor {
-                    Some(descriptor) => lending.learn_slot(id, len, descriptor).map(|()| None),
-                    None => Err(WireError("a slot without its descriptor".to_owned())),
-                },
-                Frame::Inherit { len } => match descriptor {
-                    Some(descriptor) => inherit(descriptor, len).map(|()| None),
-                    None => Err(WireError("a buffer without its descriptor".to_owned())),
-                },
-                Frame::Forget { id } => {
-                    lending.forget(id);
-                    Ok(None)
-                }
-                Frame::Release { id } => lending.take_back(id).map(|()| None),
-                frame => take(lending, frame, descriptor).map(Some),
-            })?;
-            match taken {
-                None => return Ok(None),
-                Some(Ok(Some(taken))) => return Ok(Some(taken)),
-                Some(Ok(None)) => {}
-                Some(Err(error)) => return Err(io::Error::other(error)),
-            }
-        }
-    }
-
-    fn receive_first(&mut self) -> io::Result<Option<First>> {
-        self.receive_until(|lending, frame, descriptor| match (frame, descriptor) {
-            (Frame::Start { options, initial }, _) => {
-                let options = lending.borrow(&options)?;
-                let assignment = codec::decode(&options).map_err(|e| WireError(e.to_string()))?;
-                Ok(First::Start(Box::new(assignment), lending.borrow(&initial)?))
-            }
-            (Frame::Fork, Some(socket)) => Ok(First::Fork(socket)),
-            (other, _) => Err(WireError(format!("{other:?} before the start"))),
-        })
-    }
-
-    fn receive_request(&mut self, run: SessionId) -> io::Result<Option<Request>> {
-        let mut announced = None;
-        loop {
-            let request = self.receive_until(|lending, frame, _| match frame {
-                Frame::Attempt { id, deaths, limit, last } => {
-                    announced = Some((id, Attempt { run, deaths, limit, last: last.to_owned() }));
-                    Ok(None)
-                }
-                Frame::Ask { sequence, id } => Ok(Some(Request::Outcome { sequence, id })),
-                Frame::Group { member } => {
-                    let member = member.map(|(run, number)| Member { run, number });
-                    Ok(Some(Request::Group(member)))
-                }
-                Frame::Call { id, acked_below, method, kill_at, args } => {
-                    let args = lending.borrow(&args)?;
-                    let mut call = Call { id, acked_below, method: method as usize, args };
-                    let attempt = announced.take().and_then(|(announced, attempt)| {
-                        identify(&mut call, announced);
-                        needs_intent(announced, &attempt).then_some(attempt)
-                    });
-                    Ok(Some(Request::Call { sequence: id.sequence, call, kill_at, attempt }))
-                }
-                other => Err(WireError(format!("{other:?} is not for a worker"))),
-            })?;
-            match request {
-                None => return Ok(None),
-                Some(Some(request)) => return Ok(Some(request)),
-                Some(None) => {}
-            }
-        }
-    }
-
-    fn send(&mut self, frame: &Frame<'_>) -> io::Result<()> {
-        self.outbox.push(frame);
-        self.flush()
-    }
-
-    fn reply(
-        &mut self,
-        sequence: u64,
-        replayed: bool,
-        (status, value): (Status, Encoded),
-        stamps: Stamps,
-    ) -> io::Result<()> {
-        let (status, payload) = match Payload::new(value) {
-            Ok(payload) => (status, payload),
-            // It ran, and its caller cannot be given the result.
-            Err(error) => {
-                let reason = encoded_text(&format!("the reply is {error}"));
-                let payload = Payload::new(reason).map_err(|e| io::Error::other(e.to_string()))?;
-                (Status::Unsendable, payload)
-            }
-        };
-        let value = self.lending.lend(&payload, &mut self.outbox);
-        let frame = Frame::Reply { sequence, status, replayed, stamps, value };
-        self.outbox.push(&frame);
-        self.flush()
-    }
-
-    /// Adds what the commit of the next reply has left to the group journal.
-    fn push_written(&mut self, written: &Written) {
-        let Written { epoch, number, offset, bytes } = written;
-        let (epoch, number, offset) = (*epoch, *number, *offset);
-        self.outbox.push(&Frame::Written { epoch, number, offset, bytes });
-    }
-
-    /// Tells the node what was dropped since the last frame.
-    fn release(&mut self) -> io::Result<()> {
-        self.lending.push_returns(&mut self.outbox);
-        self.flush()
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        // The socket blocks, so that all of it is sent.
-        self.outbox.flush(self.socket.as_fd()).map(|_| ())
-    }
-
-    /// Tells the node why this worker cannot go on, and exits.
-    fn fail(&mut self, error: &dyn StdError) -> ! {
-        self.fail_with(EXIT_FAILED, error)
-    }
-
-    fn fail_with(&mut self, code: i32, error: &dyn StdError) -> ! {
-        let reason = with_causes(error);
-        // If the node is gone there is nobody to tell.
-        let _ = self.send(&Frame::Fatal { reason: &reason });
-        std::process::exit(code)
-    }
-}
-
-fn inherit(descriptor: OwnedFd, len: u64) -> Result<(), WireError> {
-    let taken = pool().inherit(descriptor, len);
-    taken.map_err(|error| WireError(format!("cannot map a shared buffer: {error}")))
-}
-
-fn with_causes(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        // Some messages end with that of their cause.
-        if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Runs one actor of type `A` until its node closes the connection.
@@ -433,22 +233,6 @@ fn answer<A: Remote>(
     instance.call(call, observe)
 }
 
-/// Gives the call the identity that its caller has chosen. Nothing is known of which replies
-/// that caller has.
-fn identify(call: &mut Call, id: CallId) {
-    if call.id != id {
-        call.id = id;
-        call.acked_below = 0;
-    }
-}
-
-/// Whether a call may have been interrupted: the actor died of it, or its caller has chosen its
-/// identity before this run of the program began, and may have sent it in an earlier run.
-fn needs_intent(id: CallId, attempt: &Attempt) -> bool {
-    let before = id.session.is_foreign() || id.session.started_ms() <= attempt.run.started_ms();
-    attempt.deaths > 0 || before
-}
-
 /// Notes when a call reached a stage, and kills the worker there if that was asked for.
 fn observe(stage: Stage, kill_at: Option<KillPoint>, stamps: &mut Stamps) {
     let now = now_ns();
@@ -516,9 +300,4 @@ fn sent(answer: Answer) -> (Status, Encoded) {
 fn encoded_deaths(deaths: u32, last: &str) -> Encoded {
     // A number and a text always encode.
     codec::encode(&(deaths, last)).unwrap_or_default()
-}
-
-fn encoded_text(text: &str) -> Encoded {
-    // A text always encodes.
-    codec::encode(text).unwrap_or_default()
 }

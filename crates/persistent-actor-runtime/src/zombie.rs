@@ -6,13 +6,13 @@ use std::sync::Arc;
 use persistent_actor::{CallId, CodecError, SessionId, codec};
 use serde::Serialize;
 
+use crate::connection::EXIT_FENCED;
 use crate::error::CallError;
 use crate::event::Exit;
 use crate::lending::Payload;
 use crate::link::{Flushed, Link};
 use crate::process::WorkerProcess;
 use crate::wire::Frame;
-use crate::worker::EXIT_FENCED;
 
 /// A process that stands still (SIGSTOP) while its successor serves the actor. It believes that
 /// it is still the one: its connection stays open, and so do its files.
