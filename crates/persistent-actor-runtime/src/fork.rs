@@ -8,17 +8,18 @@
 //! run. Where it cannot be done so, the server is told, and takes the assignment itself.
 
 use std::ffi::{c_int, c_long, c_void};
-use std::fs::DirEntry;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::thread::{get_clear_child_tid_address, gettid};
 
 use crate::buffers::has_pool;
+use crate::descriptors::open_ones;
 
 /// In which of the two processes this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +37,16 @@ pub(crate) enum Company {
     Harness,
 }
 
-/// Copies this process. The copy has this thread only, and is not tied to the node yet. `sockets`
-/// are the only descriptors that this process may have opened itself.
+/// Copies this process. The copy has this thread only, and is not tied to the node yet. Beside the
+/// standard ones, `known` are the only descriptors that this process may have.
 ///
 /// # Errors
-/// There is no room for another process, or the system or the C library lacks what this takes, or
-/// a copy would not be what a new process is: see [`check`].
-pub(crate) fn fork(company: Company, sockets: [BorrowedFd<'_>; 2]) -> io::Result<Side> {
+/// There is [no room](is_want_of_room) for another process, or the system or the C library lacks what
+/// this takes, or a copy would not be what a new process is: see [`check`].
+pub(crate) fn fork(company: Company, known: &[RawFd]) -> io::Result<Side> {
     static IS_CHECKED: AtomicBool = AtomicBool::new(false);
     if !IS_CHECKED.load(Ordering::Relaxed) {
-        check(company, sockets)?;
+        check(company, known)?;
         // Nobody is left who would change any of it.
         IS_CHECKED.store(company == Company::None, Ordering::Relaxed);
     }
@@ -64,6 +65,13 @@ pub(crate) fn fork(company: Company, sockets: [BorrowedFd<'_>; 2]) -> io::Result
         }
         pid => u32::try_from(pid).map(Side::Old).map_err(io::Error::other),
     }
+}
+
+/// Whether something failed because there are too many processes or descriptors, or too little memory:
+/// it may be otherwise later.
+pub(crate) fn is_want_of_room(error: &io::Error) -> bool {
+    let error = Errno::from_io_error(error);
+    matches!(error, Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE))
 }
 
 /// `clone` as `fork` does it, but for the parent, and the stack that both go on with.
@@ -117,13 +125,13 @@ fn robust_list() -> io::Result<(*mut c_void, usize)> {
 
 /// An error if the copy would have what this process has made for itself alone before it came here: a
 /// connection, say, which both would write to.
-fn check(company: Company, sockets: [BorrowedFd<'_>; 2]) -> io::Result<()> {
+fn check(company: Company, known: &[RawFd]) -> io::Result<()> {
     // Both would give the same names to their next buffers.
     if has_pool() {
         return Err(io::ErrorKind::Unsupported.into());
     }
     check_threads(company)?;
-    check_descriptors(sockets)
+    check_descriptors(known)
 }
 
 /// An error if there are threads that the copy would miss: what they do it would not do, and what they
@@ -144,24 +152,10 @@ fn check_threads(company: Company) -> io::Result<()> {
     Ok(())
 }
 
-/// An error if this process has opened something. What it has not, it has from its node, without the
-/// flag CLOEXEC: the other descriptors were closed when it came to its executable.
-fn check_descriptors(sockets: [BorrowedFd<'_>; 2]) -> io::Result<()> {
-    let number = |entry: io::Result<DirEntry>| {
-        entry.map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()))
-    };
-    // Listed to the end first, so that the descriptor that this takes is closed again.
-    let listed = std::fs::read_dir("/proc/self/fd")?.map(number);
-    let numbers = listed.collect::<io::Result<Vec<_>>>()?;
-    let is_known = |number: &RawFd| sockets.iter().any(|socket| socket.as_raw_fd() == *number);
-    for number in numbers.into_iter().flatten().filter(|it| *it > 2 && !is_known(it)) {
-        // SAFETY: nothing but its flags is asked, of whatever has this number.
-        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-        if flags >= 0 && flags & libc::FD_CLOEXEC != 0 {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-    }
-    Ok(())
+/// An error if this process has opened something by itself.
+fn check_descriptors(known: &[RawFd]) -> io::Result<()> {
+    let is_known = |(number, _): &(RawFd, bool)| known.contains(number);
+    if open_ones()?.iter().all(is_known) { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
 }
 
 /// Whether the harness waits already, or does so soon.

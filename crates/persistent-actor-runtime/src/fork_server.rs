@@ -14,6 +14,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
@@ -25,9 +26,16 @@ use crate::spawner::{self, Spawned};
 use crate::surroundings::Surroundings;
 use crate::wire::Frame;
 
-/// How often it is looked whether a server that does not answer is still there and runs. It answers
-/// in a tenth of a millisecond, but what comes before [`init`](crate::init()) may take long.
-const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+/// How long it is waited until a server has come to [`init`](crate::init()), once: what a program does
+/// before may take long, and the processes of several actors could do it at the same time.
+const UNTIL_INIT: Duration = Duration::from_millis(200);
+
+/// How long a copy is waited for, which takes a tenth of a millisecond, before the server is given up:
+/// all starts of the program wait meanwhile.
+const UNTIL_COPY: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a server that is waited for still runs.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The fork server of a node, or the place for it. Asked by the thread that starts workers.
 #[derive(Default)]
@@ -42,6 +50,8 @@ struct State {
     server: Option<Server>,
     /// The server's process while the thread that starts workers has it.
     at_work: Option<Arc<WorkerProcess>>,
+    /// It never can fork. Then it is a process that was started ahead, for a restart.
+    cannot_fork: bool,
     is_closed: bool,
 }
 
@@ -51,15 +61,22 @@ struct Server {
     inbox: Inbox,
     process: Arc<WorkerProcess>,
     surroundings: Surroundings,
+    has_come_to_init: bool,
+    /// It was waited for once.
+    is_late: bool,
 }
 
-/// What became of the wish for a process.
-enum Forked {
-    Made(Spawned),
-    /// The server cannot do it now, or never.
-    Refused,
-    /// The server is gone or stands still, or has answered something else.
-    Failed,
+/// What a server has for who wants a process.
+enum Offer {
+    Copy(Spawned),
+    /// Itself: it cannot make another, now or never.
+    Itself {
+        can_fork: bool,
+    },
+    /// It has not come to `init` yet, or is kept for others.
+    Nothing,
+    /// It is gone or stands still, or is not as a new process would be.
+    Unusable,
 }
 
 impl ForkServer {
@@ -76,23 +93,27 @@ impl ForkServer {
 
     /// A worker that the server has made, or that it was; `None` if there is no server, or none
     /// that is as good as a new process.
-    pub(crate) fn spawn(&self) -> Option<Spawned> {
+    pub(crate) fn spawn(&self, is_restart: bool) -> Option<Spawned> {
         let mut state = self.state();
         let mut server = state.server.take()?;
+        let can_fork = !state.cannot_fork;
         state.at_work = Some(Arc::clone(&server.process));
         drop(state);
-        let forked = server.fork();
-        let (spawned, left) = match forked {
-            Forked::Made(spawned) => (Some(spawned), Some(server)),
-            Forked::Refused => (Some(server.into_worker()), None),
-            Forked::Failed => (None, Some(server)),
+        let (spawned, left) = match server.offer(can_fork, is_restart) {
+            Offer::Copy(spawned) => (Some(spawned), Ok(server)),
+            Offer::Nothing => (None, Ok(server)),
+            Offer::Unusable => (None, Err(Some(server))),
+            Offer::Itself { can_fork } => {
+                self.state().cannot_fork |= !can_fork;
+                (Some(server.into_worker()), Err(None))
+            }
         };
         let mut state = self.state();
         state.at_work = None;
         match left {
-            Some(server) if spawned.is_some() && !state.is_closed => state.server = Some(server),
-            Some(server) => server.end(),
-            None => {}
+            Ok(server) if !state.is_closed => state.server = Some(server),
+            Ok(server) | Err(Some(server)) => server.end(),
+            Err(None) => {}
         }
         self.rests.notify_all();
         spawned
@@ -125,58 +146,91 @@ impl Server {
     fn start(entry: EntryPoint) -> io::Result<Self> {
         // Known before the process is there: if they change meanwhile, it is not used.
         let surroundings = Surroundings::of_this_thread()?;
-        let Spawned { socket, process } = spawner::execute(entry, None)?;
-        Ok(Self { socket, inbox: Inbox::new(), process, surroundings })
+        let Spawned { socket, process, .. } = spawner::execute(entry, None)?;
+        let (inbox, has_come_to_init, is_late) = (Inbox::new(), false, false);
+        Ok(Self { socket, inbox, process, surroundings, has_come_to_init, is_late })
     }
 
-    fn fork(&mut self) -> Forked {
-        if !self.process.is_awake() {
-            return Forked::Failed;
+    fn offer(&mut self, can_fork: bool, is_restart: bool) -> Offer {
+        let now = Surroundings::of_this_thread();
+        if !self.process.is_awake() || !now.is_ok_and(|now| now == self.surroundings) {
+            return Offer::Unusable;
         }
+        let waits = can_fork && !self.is_late;
+        match self.come_to_init(if waits { UNTIL_INIT } else { Duration::ZERO }) {
+            Ok(true) if can_fork => self.fork().unwrap_or(Offer::Unusable),
+            Ok(true) if is_restart => Offer::Itself { can_fork },
+            Ok(_) => Offer::Nothing,
+            Err(_) => Offer::Unusable,
+        }
+    }
+
+    /// Whether the server has come to `init`, if need be after a wait.
+    fn come_to_init(&mut self, patience: Duration) -> io::Result<bool> {
+        if self.has_come_to_init {
+            return Ok(true);
+        }
+        match self.receive(patience, |frame| matches!(frame, Frame::Waits)) {
+            Ok(true) => self.has_come_to_init = true,
+            Ok(false) => return Err(io::ErrorKind::InvalidData.into()),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => self.is_late = true,
+            Err(error) => return Err(error),
+        }
+        Ok(self.has_come_to_init)
+    }
+
+    fn fork(&mut self) -> io::Result<Offer> {
         // What this program lacks for another socket, it lacks for another process.
-        let Ok((socket, theirs)) = pair() else { return Forked::Refused };
-        if send_descriptor(self.socket.as_fd(), &Frame::Fork, theirs.as_fd()).is_err() {
-            return Forked::Failed;
-        }
+        let Ok((socket, theirs)) = pair() else { return Ok(Offer::Itself { can_fork: true }) };
+        send_descriptor(self.socket.as_fd(), &Frame::Fork, theirs.as_fd())?;
         drop(theirs);
-        // While it is at work.
-        let is_as_new = Surroundings::of_this_thread().is_ok_and(|now| now == self.surroundings);
-        match self.receive() {
-            Ok(made) if is_as_new => match made.map(|pid| self.process.adopt(pid)) {
-                Some(Ok(process)) => Forked::Made(Spawned { socket, process: Arc::new(process) }),
-                Some(Err(_)) => Forked::Failed,
-                None => Forked::Refused,
-            },
-            _ => Forked::Failed,
+        let made = self.receive(UNTIL_COPY, |frame| match frame {
+            Frame::Forked { pid } => Some(Ok(pid)),
+            Frame::NotForked { ever } => Some(Err(ever)),
+            _ => None,
+        })?;
+        match made {
+            Some(Ok(pid)) => {
+                let process = Arc::new(self.process.adopt(pid)?);
+                Ok(Offer::Copy(Spawned { socket, process, is_new: false }))
+            }
+            Some(Err(can_fork)) => Ok(Offer::Itself { can_fork }),
+            None => Err(io::ErrorKind::InvalidData.into()),
         }
     }
 
-    /// The id of the process that the server has made; `None` if it could not.
-    fn receive(&mut self) -> io::Result<Option<u32>> {
-        loop {
-            match self.inbox.next().map_err(io::Error::other)? {
-                Some((Frame::Forked { pid }, _)) => return Ok(pid),
-                Some(_) => return Err(io::ErrorKind::InvalidData.into()),
-                None => self.await_more()?,
+    /// Gives the next frame from the server to `take`.
+    fn receive<T>(
+        &mut self,
+        patience: Duration,
+        take: impl FnOnce(Frame<'_>) -> T,
+    ) -> io::Result<T> {
+        let deadline = Instant::now() + patience;
+        while !self.inbox.has_whole_frame().map_err(io::Error::other)? {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let moment = Timespec::try_from(left.min(LOOK_EVERY)).map_err(io::Error::other)?;
+            let mut descriptors = [PollFd::new(&self.socket, PollFlags::IN)];
+            if retry_on_intr(|| poll(&mut descriptors, Some(&moment)))? == 0 {
+                if left.is_zero() {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                if !self.process.is_awake() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                continue;
+            }
+            if self.inbox.fill(self.socket.as_fd())? == Arrived::End {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-    }
-
-    fn await_more(&mut self) -> io::Result<()> {
-        let mut descriptors = [PollFd::new(&self.socket, PollFlags::IN)];
-        while retry_on_intr(|| poll(&mut descriptors, Some(&LOOK_EVERY)))? == 0 {
-            if !self.process.is_awake() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-        }
-        match self.inbox.fill(self.socket.as_fd())? {
-            Arrived::End => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
+        match self.inbox.next().map_err(io::Error::other)? {
+            Some((frame, _)) => Ok(take(frame)),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 
     fn into_worker(self) -> Spawned {
-        Spawned { socket: self.socket, process: self.process }
+        Spawned { socket: self.socket, process: self.process, is_new: false }
     }
 
     /// Ends the process, and one that it has made and not told of.

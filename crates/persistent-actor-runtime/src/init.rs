@@ -17,9 +17,10 @@ static INITIALISED: AtomicBool = AtomicBool::new(false);
 ///
 /// What comes before this call in `main` is not done by each worker for itself: most of them are
 /// copies of one that has come this far (see
-/// [`NodeBuilder::fast_restart`](crate::NodeBuilder::fast_restart)), and random numbers that were
-/// drawn before are the same for all of them, say. Where there are other threads at this point, or
-/// open files, workers are not copied, and start slower.
+/// [`NodeBuilder::fast_restart`](crate::NodeBuilder::fast_restart)). A generator of random numbers
+/// that was used before this call, say, goes on alike in all of them, and anew after each restart.
+/// Where there are other threads at this point, or open files, workers are not copied, and start
+/// slower.
 pub fn init() {
     take_branch(Company::None);
     INITIALISED.store(true, Ordering::Relaxed);

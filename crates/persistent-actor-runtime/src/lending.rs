@@ -5,7 +5,7 @@
 //! somebody else alike; so a node passes a worker's value on to another worker without copying,
 //! and the worker that made it hears of its release when the last of them has let go.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
@@ -106,14 +106,17 @@ struct Loan {
 }
 
 /// One end of a connection's traffic in large values.
+///
+/// Without `HashMap`, of which the first in a thread draws the seeds for all: workers that are
+/// copies would have the same.
 #[derive(Default)]
 pub(crate) struct Lending {
     /// The buffers whose descriptors the peer has.
-    announced: HashMap<BufferId, Weak<Mapping>>,
+    announced: BTreeMap<BufferId, Weak<Mapping>>,
     /// What the peer holds.
-    loans: HashMap<BufferId, Loan>,
+    loans: BTreeMap<BufferId, Loan>,
     /// The peer's buffers.
-    received: HashMap<BufferId, Arc<Mapping>>,
+    received: BTreeMap<BufferId, Arc<Mapping>>,
     /// What was received and dropped.
     returns: Arc<Returns>,
 }

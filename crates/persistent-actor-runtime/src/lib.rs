@@ -18,6 +18,7 @@ mod buffers;
 mod builder;
 mod cell;
 mod connection;
+mod descriptors;
 mod error;
 mod event;
 mod fork;

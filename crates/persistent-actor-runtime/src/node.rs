@@ -305,9 +305,11 @@ impl NodeBuilder {
     ///
     ///   There are no copies, but new processes, where a new one would get another environment,
     ///   working directory, output, user, limit or the like than the fork server did; where that has other
-    ///   threads, or has opened files, when it comes to `init`; after a copy that has died before it
-    ///   was ready; and where the system (a kernel without `CONFIG_CHECKPOINT_RESTORE`, another
-    ///   processor than x86-64 and AArch64) or the C library (any but glibc) lacks what they take.
+    ///   threads, or has opened files, when it comes to `init`, or has not come there yet; after a
+    ///   copy that has died before it was ready; and where the system (a kernel without
+    ///   `CONFIG_CHECKPOINT_RESTORE`, another processor than x86-64 and AArch64) or the C library (any
+    ///   but glibc) lacks what they take. A fork server that cannot make copies stands by, and
+    ///   becomes the process of the next actor that dies.
     /// - For each actor that has some MiB of shared memory, a process named `actor-memory` that
     ///   shares the memory of the actor's process and does nothing. The kernel then need not take
     ///   that memory down before it tells that the actor's process has died. It takes no memory of

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpgid, getpid, kill_process,
@@ -39,10 +40,18 @@ impl WorkerProcess {
     pub(crate) fn kill(&self) {
         // Nobody reaps the process while its lock is held, so its id is still its own.
         let ended = self.ended();
-        if ended.is_none() {
+        if ended.is_none() && self.is_ours() {
             // Sending fails only for a process that is gone: it is our child.
             let _ = kill_process(self.pid, Signal::KILL);
         }
+    }
+
+    /// Whether the number is still that of our child, if need be of what is left of it. Somebody
+    /// else may have waited for it: a program may let the system do so (SIGCHLD ignored), or wait for
+    /// all its children.
+    fn is_ours(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(self.pid), look).is_ok()
     }
 
     /// Stops the process (SIGSTOP) and waits until it stands still; `false` if it is gone.
@@ -105,17 +114,25 @@ impl WorkerProcess {
     /// them are children of this program.
     pub(crate) fn end_group(&self) {
         let mut ended = self.ended();
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        if ended.is_some() || waitid(WaitId::Pid(self.pid), look).is_err() {
-            // Somebody else has waited for it; its id may be another's.
+        if ended.is_some() || !self.is_ours() {
             return;
         }
         let killed = kill_process_group(self.pid, Signal::KILL);
+        if !is_ending(killed) {
+            self.await_end_for(MOMENT);
+        }
         // As long as this process is not reaped, the group is its own; and while others are left in
         // it, nobody else gets its number. The kernel gives out all other numbers before this one
         // comes again.
         reap_all(WaitId::Pgid(Some(self.pid)), killed);
         *ended = Some(UNKNOWN_EXIT);
+    }
+
+    /// Waits until it has ended by itself, but not longer than this.
+    fn await_end_for(&self, patience: Timespec) {
+        if let Ok(descriptor) = pidfd_open(self.pid, PidfdFlags::empty()) {
+            let _ = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&patience));
+        }
     }
 
     /// Kills the process if it still runs and waits until it is gone.
@@ -177,6 +194,9 @@ impl Drop for WorkerProcess {
         self.end_now();
     }
 }
+
+/// How long a process is waited for that cannot be killed, but that nobody holds any more.
+const MOMENT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// How often the children of this program are looked through for the holder of a worker's memory.
 const MAX_SEARCHES: u32 = 8;

@@ -213,7 +213,7 @@ impl Inbox {
         Ok(Some((frame, descriptor)))
     }
 
-    fn has_whole_frame(&self) -> Result<bool, WireError> {
+    pub(crate) fn has_whole_frame(&self) -> Result<bool, WireError> {
         let waiting = &self.bytes[self.start..self.end];
         let length = announced_length(waiting)?;
         Ok(length.is_some_and(|length| waiting.len() >= LENGTH_BYTES + length))

@@ -16,6 +16,7 @@ use rustix::process::Pid;
 use rustix::thread::gettid;
 use tokio::sync::oneshot;
 
+use crate::descriptors::open_ones;
 use crate::fork_server::ForkServer;
 use crate::init::EntryPoint;
 use crate::process::WorkerProcess;
@@ -25,6 +26,10 @@ use crate::socket::pair;
 /// The environment variable that tells a process that it is a worker; the process id of its
 /// node.
 pub(crate) const WORKER_VARIABLE: &str = "PERSISTENT_ACTOR_WORKER";
+
+/// The environment variable that tells a worker that it is to make others; the descriptors that it
+/// has from its node, beside the standard ones.
+pub(crate) const INHERITED_VARIABLE: &str = "PERSISTENT_ACTOR_INHERITED";
 
 /// The executable of this process, even if its file was replaced since.
 const THIS_EXECUTABLE: &str = "/proc/self/exe";
@@ -37,10 +42,18 @@ struct Spawner {
 
 struct Order {
     entry: EntryPoint,
-    /// What the process is started for.
-    actor: Arc<str>,
-    server: Option<Arc<ForkServer>>,
+    what: Wanted,
     reply: oneshot::Sender<io::Result<Spawned>>,
+}
+
+/// What a process is wanted for.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    pub(crate) actor: Arc<str>,
+    /// The actor had one before.
+    pub(crate) is_restart: bool,
+    /// Who is to make it.
+    pub(crate) server: Option<Arc<ForkServer>>,
 }
 
 /// A worker process, and this end of its connection, which does not block.
@@ -48,6 +61,8 @@ pub(crate) struct Spawned {
     /// Dropped first: if the process may not be killed any more, it ends because of that.
     pub(crate) socket: OwnedFd,
     pub(crate) process: Arc<WorkerProcess>,
+    /// It was started for this, and is not a copy, nor one that was started ahead.
+    pub(crate) is_new: bool,
 }
 
 /// A worker process that was ordered. If nobody waits for it, it is ended.
@@ -59,15 +74,10 @@ impl Ordered {
     }
 }
 
-/// Orders a worker for this actor, to be made by this server if there is one.
-pub(crate) fn order(
-    entry: EntryPoint,
-    actor: &Arc<str>,
-    server: Option<&Arc<ForkServer>>,
-) -> io::Result<Ordered> {
+/// Orders a worker.
+pub(crate) fn order(entry: EntryPoint, what: Wanted) -> io::Result<Ordered> {
     let (reply, answer) = oneshot::channel();
-    let order = Order { entry, actor: Arc::clone(actor), server: server.cloned(), reply };
-    spawner()?.orders.send(order).map_err(|_| gone())?;
+    spawner()?.orders.send(Order { entry, what, reply }).map_err(|_| gone())?;
     Ok(Ordered(answer))
 }
 
@@ -101,8 +111,12 @@ fn spawner() -> io::Result<&'static Spawner> {
 
 impl Order {
     fn fulfil(self) {
-        let Self { entry, actor, server, reply } = self;
-        let made = server.as_ref().and_then(|server| server.spawn());
+        let Self { entry, what, reply } = self;
+        if reply.is_closed() {
+            return;
+        }
+        let Wanted { actor, is_restart, server } = what;
+        let made = server.as_ref().and_then(|server| server.spawn(is_restart));
         let spawned = made.map_or_else(|| execute(entry, Some(&actor)), Ok);
         // If nobody waits any more, the process is dropped, and so ended.
         let _ = reply.send(spawned);
@@ -113,7 +127,7 @@ impl Order {
     }
 }
 
-/// Starts this executable as a worker: for this actor, or for one that is not known yet.
+/// Starts this executable as a worker: for this actor, or to make others.
 pub(crate) fn execute(entry: EntryPoint, actor: Option<&str>) -> io::Result<Spawned> {
     let (socket, theirs) = pair()?;
     let mut command = Command::new(THIS_EXECUTABLE);
@@ -127,9 +141,19 @@ pub(crate) fn execute(entry: EntryPoint, actor: Option<&str>) -> io::Result<Spaw
         }
     };
     command.env(WORKER_VARIABLE, std::process::id().to_string());
+    match actor {
+        Some(_) => command.env_remove(INHERITED_VARIABLE),
+        None => command.env(INHERITED_VARIABLE, inherited()?),
+    };
     command.stdin(Stdio::from(theirs));
     // Ctrl-C reaches the program alone; it decides what becomes of its actors.
     command.process_group(0);
     let pid = Pid::from_child(&command.spawn()?);
-    Ok(Spawned { socket, process: Arc::new(WorkerProcess::new(pid)) })
+    Ok(Spawned { socket, process: Arc::new(WorkerProcess::new(pid)), is_new: true })
+}
+
+/// The descriptors that a process gets which is started now.
+fn inherited() -> io::Result<String> {
+    let open = open_ones()?.into_iter().filter(|(_, stays)| !stays);
+    Ok(open.map(|(number, _)| number.to_string()).collect::<Vec<_>>().join(","))
 }

@@ -10,7 +10,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use persistent_actor::codec;
-use rustix::io::Errno;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -21,12 +20,13 @@ use crate::assignment::Assignment;
 use crate::cell::{Cell, Death, Duties, End, Taken};
 use crate::error::SpawnError;
 use crate::event::EventKind;
+use crate::fork::is_want_of_room;
 use crate::fork_server::ForkServer;
 use crate::init::EntryPoint;
 use crate::lending::Payload;
 use crate::process::{MemoryHolder, WorkerProcess};
 use crate::socket::{Arrived, Inbox, for_reading, for_writing};
-use crate::spawner::{self, Ordered, Spawned};
+use crate::spawner::{self, Ordered, Spawned, Wanted};
 
 /// How long the first answer after a restart is waited for, with what can wait.
 const FIRST_ANSWER: Duration = Duration::from_millis(50);
@@ -62,7 +62,10 @@ pub(crate) struct Supervisor {
 pub(crate) struct Start {
     /// Its process, if it was ordered while the last one was being taken down.
     ordered: Option<Ordered>,
-    /// The last one ended before its worker was ready: a new process is started.
+    /// It uses a copy, or a process that was started ahead, which has not proved yet that it can be
+    /// used.
+    is_unproved: bool,
+    /// The last such process could not be: a new one is started.
     is_distrusted: bool,
     /// The memory of the process before.
     memory: Option<MemoryHolder>,
@@ -124,6 +127,13 @@ impl Supervisor {
             let (reason, was_ready, killed) = match self.incarnation().await {
                 Outcome::Ended => return End::Stopped,
                 Outcome::Died(death) if death.closed => return End::Stopped,
+                // Not the actor died, but a process before it became one.
+                Outcome::Died(death) if self.fails_copy(&death) => {
+                    if !self.pause(early_deaths).await {
+                        return End::Stopped;
+                    }
+                    continue;
+                }
                 Outcome::Died(death) => {
                     self.assignment.note_ended(death.epoch);
                     if self.started.is_some() && death.said.is_some() {
@@ -152,7 +162,6 @@ impl Supervisor {
                 return End::Died(format!("{early_deaths} starts failed, the last one: {reason}"));
             }
             restarts += 1;
-            self.start.is_distrusted |= !was_ready;
             if !self.cell.policy.max_restarts.allows(restarts) {
                 return End::Died(format!("{reason}; it may not be restarted once more"));
             }
@@ -169,6 +178,14 @@ impl Supervisor {
             }
             _ => death.reason(),
         }
+    }
+
+    /// Whether a process that is not new has died, of itself, before it was of any use. Only once
+    /// in a row: the next is a new one, and what that dies of is the actor's.
+    fn fails_copy(&mut self, death: &Death) -> bool {
+        let is_unproved = std::mem::take(&mut self.start.is_unproved);
+        self.start.is_distrusted = is_unproved;
+        is_unproved && !death.killed
     }
 
     /// Waits before the next start; `false` if the actor was ended meanwhile.
@@ -212,6 +229,8 @@ impl Supervisor {
         }
         let mut said = None;
         let served = self.serve(&socket, &mut said).await;
+        // One that says why it cannot go on was of use.
+        self.start.is_unproved &= said.is_none();
         if let Err(reason) = served {
             said = said.or(reason);
         }
@@ -244,7 +263,7 @@ impl Supervisor {
             Some(ordered) => ordered,
             None => self.order()?,
         };
-        let Spawned { process, socket } = match ordered.spawned().await {
+        let Spawned { process, socket, is_new } = match ordered.spawned().await {
             // There may be no room for processes that only make restarts faster.
             Err(error) if is_want_of_room(&error) => {
                 self.let_memory_go(Duration::ZERO);
@@ -253,12 +272,14 @@ impl Supervisor {
             }
             spawned => spawned?,
         };
+        self.start.is_unproved = !is_new;
         Ok((process, for_reading(socket)?))
     }
 
     fn order(&self) -> io::Result<Ordered> {
-        let server = self.server.as_ref().filter(|_| !self.start.is_distrusted);
-        spawner::order(self.entry, &self.cell.name, server)
+        let server = self.server.clone().filter(|_| !self.start.is_distrusted);
+        let (actor, is_restart) = (Arc::clone(&self.cell.name), self.started.is_none());
+        spawner::order(self.entry, Wanted { actor, is_restart, server })
     }
 
     /// Takes down the memory of a process that is gone, after this time; nobody waits for it.
@@ -289,7 +310,8 @@ impl Supervisor {
             return;
         }
         if taken == Taken::Ready {
-            (self.start.is_ready, self.start.is_distrusted) = (true, false);
+            self.start.is_ready = true;
+            (self.start.is_unproved, self.start.is_distrusted) = (false, false);
             if let Some(started) = self.started.take() {
                 let _ = started.send(Ok(()));
             }
@@ -385,11 +407,6 @@ impl Supervisor {
             }
         }
     }
-}
-
-/// Whether a process could not be started because there are too many, or too little memory.
-fn is_want_of_room(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::AGAIN | Errno::NOMEM))
 }
 
 fn io_reason(error: io::Error) -> Option<String> {

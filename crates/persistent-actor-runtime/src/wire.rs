@@ -42,7 +42,7 @@ fn malformed<T>(what: impl Into<String>) -> Result<T, WireError> {
 }
 
 /// Names a shared buffer: the pool that made it (a random number) and its number there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BufferId {
     pub(crate) pool: u64,
     pub(crate) index: u64,
@@ -110,8 +110,12 @@ pub(crate) enum Frame<'a> {
     /// To a worker that has not been told what to run: to make another one of itself, whose socket
     /// is attached.
     Fork,
-    /// From the worker: the process that it has made, if it could.
-    Forked { pid: Option<u32> },
+    /// From a worker that was started to make others: it waits.
+    Waits,
+    /// From the worker: the process that it has made.
+    Forked { pid: u32 },
+    /// From the worker: it could not make one. It may be able to another time, or never.
+    NotForked { ever: bool },
     /// From the worker: its state is loaded.
     Ready { epoch: u64, sequence: u64 },
     /// From the worker: it cannot go on and is about to exit.
@@ -156,6 +160,8 @@ const SLOT: u8 = 14;
 const MEMORY: u8 = 15;
 const FORK: u8 = 16;
 const FORKED: u8 = 17;
+const NOT_FORKED: u8 = 18;
+const WAITS: u8 = 19;
 
 /// The whole of [`Frame::Memory`], for where no memory can be allocated.
 pub(crate) fn memory_frame(pid: u32) -> [u8; 9] {
@@ -204,8 +210,10 @@ impl Frame<'_> {
             Self::Fork => out.push(FORK),
             Self::Forked { pid } => {
                 out.push(FORKED);
-                out.extend_from_slice(&pid.unwrap_or_default().to_le_bytes());
+                out.extend_from_slice(&pid.to_le_bytes());
             }
+            Self::NotForked { ever } => out.extend_from_slice(&[NOT_FORKED, u8::from(*ever)]),
+            Self::Waits => out.push(WAITS),
             Self::Ready { epoch, sequence } => {
                 out.push(READY);
                 put_u64(out, *epoch);
@@ -300,8 +308,9 @@ impl<'a> Frame<'a> {
             },
             ASK => Self::Ask { sequence: body.u64()?, id: body.call_id()? },
             FORK => Self::Fork,
-            // No process has the number 0.
-            FORKED => Self::Forked { pid: Some(body.u32()?).filter(|pid| *pid != 0) },
+            FORKED => Self::Forked { pid: body.u32()? },
+            NOT_FORKED => Self::NotForked { ever: body.u8()? != 0 },
+            WAITS => Self::Waits,
             READY => Self::Ready { epoch: body.u64()?, sequence: body.u64()? },
             FATAL => Self::Fatal { reason: body.text()? },
             MEMORY => Self::Memory { pid: body.u32()? },

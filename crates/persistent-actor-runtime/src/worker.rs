@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -19,20 +19,22 @@ use crate::assignment::Assignment;
 use crate::buffers::use_shared_memory;
 use crate::connection::{Connection, EXIT_FAILED, EXIT_FENCED, First, Request, encoded_text};
 use crate::event::now_ns;
-use crate::fork::{Company, Side, fork};
+use crate::fork::{Company, Side, fork, is_want_of_room};
 use crate::handle::KillPoint;
 use crate::mapping::mapped_bytes;
 use crate::memory_holder;
 use crate::process::kill_this_process;
 use crate::process_name::{self, Placeholder};
 use crate::slot_buffers::slot_buffers;
-use crate::spawner::WORKER_VARIABLE;
+use crate::spawner::{INHERITED_VARIABLE, WORKER_VARIABLE};
 use crate::wire::{Frame, Stamps, Status, WireError};
 
 /// A process that was started as a worker, or made by one.
 pub(crate) struct Worker {
     node: i32,
     company: Company,
+    /// The descriptors that it has from its node, if it was started to make others.
+    inherited: Option<Vec<RawFd>>,
     /// Where the name of the actor goes.
     placeholder: Option<Placeholder>,
     connection: Connection,
@@ -54,7 +56,8 @@ impl Worker {
             Ok(socket) => {
                 let connection = Connection::new(socket);
                 let placeholder = Placeholder::of_this_process();
-                Some(Self { node, company, placeholder, connection })
+                let inherited = std::env::var(INHERITED_VARIABLE).ok().map(|list| numbers(&list));
+                Some(Self { node, company, inherited, placeholder, connection })
             }
             Err(error) => exit_with(&format!("a worker cannot take its socket: {error}")),
         }
@@ -62,8 +65,11 @@ impl Worker {
 
     pub(crate) fn run(mut self) -> ! {
         use_shared_memory();
-        if self.placeholder.is_some() {
+        if self.inherited.is_some() {
             process_name::set("fork-server");
+            if let Err(error) = self.connection.send(&Frame::Waits) {
+                self.connection.fail(&error);
+            }
         }
         loop {
             match self.connection.receive_first() {
@@ -77,16 +83,20 @@ impl Worker {
 
     /// Makes another process like this one, which has that socket.
     fn fork(&mut self, socket: OwnedFd) {
-        let pid = match fork(self.company, [self.connection.socket.as_fd(), socket.as_fd()]) {
+        let mut known = vec![self.connection.socket.as_raw_fd(), socket.as_raw_fd()];
+        known.extend(self.inherited.iter().flatten());
+        let answer = match fork(self.company, &known) {
             Ok(Side::New) => {
                 tie_to(self.node);
                 self.connection = Connection::new(socket);
                 return;
             }
-            Ok(Side::Old(pid)) => Some(pid),
-            Err(_) => None,
+            Ok(Side::Old(pid)) => Frame::Forked { pid },
+            Err(error) => Frame::NotForked { ever: is_want_of_room(&error) },
         };
-        if let Err(error) = self.connection.send(&Frame::Forked { pid }) {
+        // First: the node notices the death of the copy when nobody has its socket any more.
+        drop(socket);
+        if let Err(error) = self.connection.send(&answer) {
             self.connection.fail(&error);
         }
     }
@@ -112,6 +122,11 @@ fn tie_to(node: i32) {
         // The node died before the line above.
         std::process::exit(0);
     }
+}
+
+/// What a variable lists.
+fn numbers(list: &str) -> Vec<RawFd> {
+    list.split(',').filter_map(|number| number.parse().ok()).collect()
 }
 
 /// Moves the socket away from stdin, where what the user's code reads or starts would get it.

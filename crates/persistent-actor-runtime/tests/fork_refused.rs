@@ -29,6 +29,10 @@ fn persistent_actor_worker() {
             }
         })),
         Ok("file") => std::mem::forget(std::fs::File::open("/dev/null").unwrap()),
+        Ok("plain file") => {
+            // SAFETY: opens a file, as programs in C do: without CLOEXEC.
+            assert!(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY) } > 2);
+        }
         Ok("buffer") => {
             let node = Node::builder().durability(Durability::None).in_memory().unwrap();
             std::mem::forget((Bytes::from(vec![1; 1 << 20]), __private::buffers_made(), node));
@@ -68,7 +72,7 @@ fn a_program_whose_workers_have_done_something_before() {
 
 #[test]
 fn a_worker_that_has_a_thread_or_an_open_file_or_a_shared_buffer_is_not_copied() {
-    for done in ["nothing", "thread", "file", "buffer"] {
+    for done in ["nothing", "thread", "file", "plain file", "buffer"] {
         let mut program = Command::new(std::env::current_exe().unwrap());
         program.args(["--exact", "a_program_whose_workers_have_done_something_before"]);
         let output = program.args(["--ignored", "--nocapture"]).env(BEFORE, done).output().unwrap();

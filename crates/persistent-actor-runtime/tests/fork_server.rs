@@ -162,7 +162,7 @@ async fn after_a_copy_that_dies_before_it_has_loaded_its_state_comes_a_new_proce
     let builder = Node::builder().durability(Durability::Process);
     let node = builder.on_event(assassin.observer()).open(root.path()).unwrap();
     const KILLS: u32 = 5;
-    let builder = node.actor::<Counter>("visits").max_restarts(3 * KILLS).max_task_retries(0);
+    let builder = node.actor::<Counter>("visits").max_restarts(2 * KILLS).max_task_retries(0);
     let counter = builder.spawn().await.unwrap();
     counter.increment(1).await.unwrap();
     server(&node, None).await;

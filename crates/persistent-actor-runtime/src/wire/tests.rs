@@ -28,8 +28,9 @@ fn frames() -> Vec<Frame<'static>> {
         Frame::Group { member: None },
         Frame::Written { epoch: 7, number: 2, offset: 1024, bytes: b"record" },
         Frame::Fork,
-        Frame::Forked { pid: Some(70_000) },
-        Frame::Forked { pid: None },
+        Frame::Waits,
+        Frame::Forked { pid: 70_000 },
+        Frame::NotForked { ever: true },
         Frame::Ready { epoch: 3, sequence: 9 },
         Frame::Fatal { reason: "no disk" },
         Frame::Memory { pid: 70_000 },
@@ -95,7 +96,7 @@ fn a_frame_beyond_the_bound_is_refused_before_it_is_awaited() {
 proptest! {
     #[test]
     fn random_bytes_never_panic(
-        kind in 0u8..20,
+        kind in 0u8..22,
         body in prop::collection::vec(any::<u8>(), 0..300),
     ) {
         let mut input = (body.len() as u32 + 1).to_le_bytes().to_vec();
