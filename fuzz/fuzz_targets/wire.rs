@@ -26,11 +26,14 @@ fuzz_target!(|input: &[u8]| {
 
     let pieces: Vec<&[u8]> = stream.chunks(1 + usize::from(*cut) * 7).collect();
     let (received, broken) = fuzzing::receive(&pieces);
-    // A buffer's descriptor does not come along, which ends the connection.
+    // What has a descriptor beside it comes without one, which ends the connection.
     assert_eq!(received, frames[..received.len()]);
-    let is_buffer = |frame: &String| frame.starts_with("Buffer ") || frame.starts_with("Inherit ");
+    let has_descriptor = |frame: &String| {
+        ["Buffer {", "Slot {", "Inherit {"].iter().any(|kind| frame.starts_with(kind))
+            || frame == "Fork"
+    };
     match frames.get(received.len()) {
-        Some(next) => assert!(is_buffer(next) && broken.is_some(), "{next} was not received"),
+        Some(next) => assert!(has_descriptor(next) && broken.is_some(), "{next} was not received"),
         None => assert_eq!(error.is_some(), broken.is_some(), "{error:?} {broken:?}"),
     }
 
