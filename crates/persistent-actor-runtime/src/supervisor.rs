@@ -65,7 +65,7 @@ pub(crate) struct Start {
     /// It uses a copy, or a process that was started ahead, which has not proved yet that it can be
     /// used.
     is_unproved: bool,
-    /// The last such process could not be: a new one is started.
+    /// The last process died before its worker was ready: a new one is started.
     is_distrusted: bool,
     /// The memory of the process before.
     memory: Option<MemoryHolder>,
@@ -181,10 +181,10 @@ impl Supervisor {
     }
 
     /// Whether a process that is not new has died, of itself, before it was of any use. Only once
-    /// in a row: the next is a new one, and what that dies of is the actor's.
+    /// in a row: until a worker is ready, the next are new ones, and what those die of is the actor's.
     fn fails_copy(&mut self, death: &Death) -> bool {
         let is_unproved = std::mem::take(&mut self.start.is_unproved);
-        self.start.is_distrusted = is_unproved;
+        self.start.is_distrusted |= !death.was_ready;
         is_unproved && !death.killed
     }
 
