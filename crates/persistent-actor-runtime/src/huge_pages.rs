@@ -4,7 +4,8 @@
 //! (`shmem_enabled`). But a process may ask for those of a range that it names, if it is ready to
 //! wait for them (`MADV_COLLAPSE`, Linux 6.1). Whoever maps the buffer then has five faults
 //! instead of up to 2560 for 10 MiB, and the processor finds its way in it at less cost. A fresh
-//! buffer of 10 MiB is filled in 1 ms instead of 7, if the system has huge pages at hand.
+//! buffer of 10 MiB is filled in 1 ms instead of 7, if the system has huge pages at hand; a virtual
+//! machine whose host takes free ones back may need 20 ms, once for each buffer.
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
