@@ -8,16 +8,23 @@ use persistent_actor_runtime::Node;
 /// How long a test waits for something before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits until there is a fork server that is not this one.
+/// Waits until there is a fork server that is not this one, and has come to `init`.
 pub(crate) async fn server(node: &Node, but: Option<u32>) -> u32 {
     let begin = Instant::now();
     loop {
         match node.fork_server() {
-            Some(pid) if Some(pid) != but => return pid,
+            Some(pid) if Some(pid) != but && waits(pid) => return pid,
             _ => tokio::time::sleep(Duration::from_millis(1)).await,
         }
         assert!(begin.elapsed() < PATIENCE, "there is no fork server");
     }
+}
+
+/// Whether a thread of it has the name of one that waits.
+fn waits(pid: u32) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let name = |task: std::path::PathBuf| std::fs::read_to_string(task.join("comm"));
+    tasks.flatten().any(|task| name(task.path()).is_ok_and(|name| name == "fork-server\n"))
 }
 
 /// Whether a process was made by `fork` and has not come to another executable since: PF_FORKNOEXEC in
