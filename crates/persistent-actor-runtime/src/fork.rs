@@ -55,7 +55,7 @@ pub(crate) fn fork(company: Company, known: &[RawFd]) -> io::Result<Side> {
     // SAFETY: no thread but this one runs, or it waits outside of all that the copy uses: see
     // `check_threads`. So memory is in a state that this thread knows, in both processes.
     // `thread_id` is where the C library keeps this thread's id, in memory of this process.
-    match unsafe { clone_for_parent(thread_id) } {
+    match unsafe { clone_for_parent(thread_id)? } {
         ..0 => Err(io::Error::last_os_error()),
         0 => {
             // SAFETY: the address and size that were valid for the copied thread; the list is empty,
@@ -79,7 +79,7 @@ pub(crate) fn is_want_of_room(error: &io::Error) -> bool {
 /// # Safety
 /// As for `fork`; and `thread_id` is valid for writing in the copy as long as its thread lives.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-unsafe fn clone_for_parent(thread_id: NonNull<c_int>) -> c_long {
+unsafe fn clone_for_parent(thread_id: NonNull<c_int>) -> io::Result<c_long> {
     let flags =
         libc::CLONE_PARENT | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
     let none = null_mut::<c_void>();
@@ -91,13 +91,13 @@ unsafe fn clone_for_parent(thread_id: NonNull<c_int>) -> c_long {
     #[cfg(target_arch = "aarch64")]
     let last = (none, thread_id);
     // SAFETY: without a stack of its own, the copy goes on here on its copy of this one.
-    unsafe { libc::syscall(libc::SYS_clone, c_long::from(flags), none, none, last.0, last.1) }
+    Ok(unsafe { libc::syscall(libc::SYS_clone, c_long::from(flags), none, none, last.0, last.1) })
 }
 
 /// Elsewhere the order of the arguments was not looked up.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-unsafe fn clone_for_parent(_: NonNull<c_int>) -> c_long {
-    -1
+unsafe fn clone_for_parent(_: NonNull<c_int>) -> io::Result<c_long> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Where the C library keeps the id of this thread: where it has told the kernel to clear it.

@@ -198,9 +198,7 @@ impl Supervisor {
         if delay.is_zero() {
             return !self.cell.has_ended();
         }
-        // Long enough for others to need it, and for it not to be as good as a new one any more.
         self.let_memory_go(Duration::ZERO);
-        self.start.ordered = None;
         let mut pause = pin!(sleep(delay));
         loop {
             tokio::select! {

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use copies::{PATIENCE, is_copy, server};
+use copies::{PATIENCE, children, is_copy, server};
 use persistent_actor_runtime::{Durability, Event, EventKind, Node, worker_for_tests};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -323,13 +323,6 @@ fn a_program_that_shuts_nodes_down() {
             assert_eq!(children(), "", "after {pause:?}");
         });
     }
-}
-
-fn children() -> String {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    // A thread may end meanwhile.
-    let of = |task: std::path::PathBuf| std::fs::read_to_string(task.join("children"));
-    tasks.filter_map(|task| of(task.unwrap().path()).ok()).collect()
 }
 
 #[test]

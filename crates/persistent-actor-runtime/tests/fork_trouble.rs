@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use copies::{PATIENCE, is_copy, server};
+use copies::{PATIENCE, children, is_copy, server};
 use persistent_actor_runtime::{__private, Durability, EventKind, Node};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -74,13 +74,6 @@ fn assert_runs(test: &str, before: &str) {
     let said = String::from_utf8_lossy(&output.stdout);
     let why = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}{why}");
-}
-
-fn children() -> String {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    // A thread may end meanwhile.
-    let of = |task: std::path::PathBuf| std::fs::read_to_string(task.join("children"));
-    tasks.filter_map(|task| of(task.unwrap().path()).ok()).collect()
 }
 
 #[test]

@@ -35,3 +35,11 @@ pub(crate) fn is_copy(pid: u32) -> bool {
     let flags: u32 = from_third.split_whitespace().nth(6).unwrap().parse().unwrap();
     flags & 0x40 != 0
 }
+
+/// The ids of all children of this program.
+pub(crate) fn children() -> String {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    // A thread may end meanwhile.
+    let of = |task: std::path::PathBuf| std::fs::read_to_string(task.join("children"));
+    tasks.filter_map(|task| of(task.unwrap().path()).ok()).collect()
+}
