@@ -58,6 +58,16 @@ impl Disk {
         Ok(DiskFile { file, name })
     }
 
+    /// Opens a file for reading and writing; `None` if it is not there, or the storage cannot.
+    pub(crate) fn open_for_writing(&self, name: FileName) -> Result<Option<DiskFile>, Failure> {
+        match self.storage.open_for_writing(&name.to_string()) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => {
+                Ok(None)
+            }
+            other => Ok(Some(DiskFile { file: other.context("open", name)?, name })),
+        }
+    }
+
     /// Makes a file. For a slot, one that is to be [reused](Self::reuse) gets the name: its old
     /// content is still in it.
     pub(crate) fn create(&self, name: FileName) -> Result<DiskFile, Failure> {
@@ -181,6 +191,12 @@ impl DiskFile {
 
     pub(crate) fn map(&self, len: u64) -> Option<MappedFile> {
         self.file.map(len)
+    }
+
+    /// The same, on file systems where the memory is the file's content and writing to it cannot
+    /// fail for want of space.
+    pub(crate) fn map_in_place(&self, len: u64) -> Option<MappedFile> {
+        self.file.to_map().and_then(|_| self.map(len))
     }
 
     pub(crate) fn written_in_place(&self, bytes: &[u8], offset: u64) -> Result<(), Failure> {

@@ -1,18 +1,35 @@
 //! One writer, the newest opener wins (`docs/format.md`, section 6).
 
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::disk::{Disk, DiskFile, Listing};
 use super::failure::Failure;
+use super::mapped::MappedFile;
 use super::names::FileName;
 
 /// How often an opener steps back for others that open at the same moment.
 const MAX_ATTEMPTS: usize = 64;
 
+/// What a newer opener writes into an older claim before it removes it, and where; the text that
+/// says who holds the claim is shorter.
+const MARK: [u8; 8] = *b"\nfenced\n";
+const MARK_OFFSET: u64 = 128;
+
+/// How long it may take to notice that a claim with no mark has no name any more. Milliseconds.
+const NAME_EVERY_MS: u64 = 100;
+
 /// The right to write, until a newer opener takes it.
 pub(crate) struct Claim {
     pub(crate) epoch: u64,
     file: DiskFile,
+    /// The file as memory: a look at the mark in it takes no system call, which in an actor whose
+    /// memory others have driven out of the cache takes 1.4 µs. Without it, the name tells.
+    memory: Option<MappedFile>,
+    /// When the claim was last seen to have a name, in milliseconds of the coarse monotonic clock.
+    named_at_ms: AtomicU64,
 }
 
 impl Claim {
@@ -35,18 +52,59 @@ impl Claim {
             }
             for name in listing.names {
                 if matches!(name, FileName::Claim(older) if older < epoch) {
+                    mark(disk, name)?;
                     disk.remove_if_there(name)?;
                 }
             }
-            return Ok(Some(Self { epoch, file }));
+            let memory = file.map_in_place(MARK_OFFSET + MARK.len() as u64);
+            return Ok(Some(Self { epoch, file, memory, named_at_ms: AtomicU64::new(0) }));
         }
         Ok(None)
     }
 
-    /// Whether no newer opener has taken over.
+    /// Whether no newer opener has taken over. That somebody else has removed the files is noticed,
+    /// too, but it may take [`NAME_EVERY_MS`].
     pub(crate) fn holds(&self) -> Result<bool, Failure> {
-        self.file.is_linked()
+        // What was written before must be there for whoever marks the claim after this look.
+        fence(Ordering::SeqCst);
+        let mark = self.memory.as_ref().and_then(|memory| memory.read(MARK_OFFSET));
+        if mark.is_some_and(|mark| mark != [0; 8]) {
+            return Ok(false);
+        }
+        let now = coarse_ms();
+        if mark.is_some() && now < self.named_at_ms.load(Ordering::Relaxed) + NAME_EVERY_MS {
+            return Ok(true);
+        }
+        let is_named = self.file.is_linked()?;
+        if is_named {
+            self.named_at_ms.store(now, Ordering::Relaxed);
+        }
+        Ok(is_named)
     }
+
+    /// The same; that somebody else has removed the files is noticed at once.
+    pub(crate) fn holds_now(&self) -> Result<bool, Failure> {
+        self.named_at_ms.store(0, Ordering::Relaxed);
+        self.holds()
+    }
+}
+
+/// Lets the holder of an older claim know that it is fenced.
+fn mark(disk: &Disk, claim: FileName) -> Result<(), Failure> {
+    // Who cannot write to it here cannot have it as memory there.
+    let Some(file) = disk.open_for_writing(claim)? else { return Ok(()) };
+    file.write_at(&MARK, MARK_OFFSET)?;
+    // What is read from here on is no older.
+    fence(Ordering::SeqCst);
+    Ok(())
+}
+
+/// The time in milliseconds, some late, and late enough for the first look at a claim to be at its
+/// name.
+fn coarse_ms() -> u64 {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    // Time since boot is not negative.
+    NAME_EVERY_MS + now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
 fn highest_epoch(listing: &Listing) -> u64 {

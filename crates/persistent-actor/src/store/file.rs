@@ -165,7 +165,9 @@ impl FileStore {
         let (recovered, names) = match recover(&disk, options) {
             Ok(recovered) => recovered,
             // Files may vanish under our eyes if somebody newer is at work.
-            Err(_) if !claim.holds().map_err(io_error)? => return Err(fenced(claim.epoch).into()),
+            Err(_) if !claim.holds_now().map_err(io_error)? => {
+                return Err(fenced(claim.epoch).into());
+            }
             Err(error) => return Err(read_error(error)),
         };
         let (mut view, slots, state_id) = match recovered {
@@ -305,8 +307,11 @@ impl FileStore {
             // Slots are free in a state that is not durable yet.
             self.segment.sync(&self.disk)?;
         }
-        let target = Target { disk: &self.disk, state_id: self.state_id, epoch: self.claim.epoch };
-        self.slots.write(&target, record, view, &plan)?;
+        if is_large {
+            let (disk, state_id) = (&self.disk, self.state_id);
+            let target = Target { disk, state_id, epoch: self.claim.epoch };
+            self.slots.write(&target, record, view, &plan)?;
+        }
         Framing::begin(&mut self.buffer);
         payload::put_commit(&mut self.buffer, record, &self.slots.in_commit(&plan))?;
         debug_assert_eq!(self.buffer.len(), frame::HEADER + len, "the computed length is right");
@@ -435,7 +440,7 @@ impl FileStore {
     /// Makes the state whole without the group journal. A newer incarnation has done so already.
     fn try_close(&mut self) -> Result<(), Stop> {
         self.member = None;
-        if !self.segment.is_grouped() || !self.claim.holds()? {
+        if !self.segment.is_grouped() || !self.claim.holds_now()? {
             return Ok(());
         }
         self.segment.sync(&self.disk)?;
@@ -471,7 +476,8 @@ impl FileStore {
     fn explained(&self, stop: Stop) -> Stop {
         match stop {
             Stop::Io(failure) if failure.kind() == ErrorKind::NotFound => {
-                self.check_claim().err().unwrap_or(Stop::Io(failure))
+                let holds = !self.switches.fencing || self.claim.holds_now().unwrap_or(true);
+                if holds { Stop::Io(failure) } else { Stop::Fenced }
             }
             other => other,
         }

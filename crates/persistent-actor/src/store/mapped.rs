@@ -62,6 +62,18 @@ impl MappedFile {
         fence(Ordering::SeqCst);
         true
     }
+
+    /// The 8 bytes at `offset`, a multiple of 8, as they are now; `None` if they are not mapped.
+    pub fn read(&self, offset: u64) -> Option<[u8; 8]> {
+        let offset = usize::try_from(offset).ok()?;
+        let fits = offset.checked_add(8).is_some_and(|end| end <= self.len);
+        if !fits || !offset.is_multiple_of(8) {
+            return None;
+        }
+        // SAFETY: as in `write`. Volatile, since others write to the file.
+        let word = unsafe { self.start.as_ptr().add(offset).cast::<u64>().read_volatile() };
+        Some(u64::from_le(word).to_le_bytes())
+    }
 }
 
 impl Drop for MappedFile {
@@ -89,6 +101,20 @@ mod tests {
         assert_eq!(found[..8], [1; 8]);
         assert_eq!(found[8..24], [7; 16]);
         assert_eq!(found[24..], [1; 40]);
+    }
+
+    #[test]
+    fn what_others_write_to_the_file_is_read() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[1; 20], 0).unwrap();
+        let mapped = MappedFile::new(&file, 64).unwrap();
+        assert_eq!(mapped.read(8), Some([1; 8]));
+        assert_eq!(mapped.read(48), Some([0; 8]), "behind the end");
+        file.write_all_at(b"12345678", 48).unwrap();
+        assert_eq!(mapped.read(48), Some(*b"12345678"));
+        for offset in [4, 60, 64, u64::MAX - 7] {
+            assert_eq!(mapped.read(offset), None, "{offset}");
+        }
     }
 
     #[test]

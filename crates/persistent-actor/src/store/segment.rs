@@ -257,7 +257,7 @@ impl Segment {
         self.header.grouped = Some(Grouped { member, end: self.end });
         self.file.write_at(&self.header.encode(), 0)?;
         self.sync(disk)?;
-        self.mapped = map_in_place(&self.file, self.header.capacity);
+        self.mapped = self.file.map_in_place(self.header.capacity);
         Ok(())
     }
 
@@ -396,7 +396,7 @@ impl Spare {
         self.file.write_at(&head, 0)?;
         let mapped = match (disk.is_synced(), header.grouped) {
             (false, _) => self.file.map(capacity),
-            (true, Some(_)) => map_in_place(&self.file, capacity),
+            (true, Some(_)) => self.file.map_in_place(capacity),
             // Syncing a file that is written through memory takes three times as long.
             (true, None) => None,
         };
@@ -413,9 +413,4 @@ impl Spare {
         disk.sync_names()?;
         Ok(segment)
     }
-}
-
-/// Maps a file at `power`, if writing to its memory cannot fail for want of space.
-fn map_in_place(file: &DiskFile, len: u64) -> Option<MappedFile> {
-    file.storage_file().to_map().and_then(|_| file.map(len))
 }

@@ -28,7 +28,8 @@ pub trait Storage: Send {
     /// Opens a file for reading.
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
 
-    /// Opens a file that nobody uses any more, to write it anew. A storage need not be able to.
+    /// Opens a file to write it: one that nobody uses any more, to write it anew, or an older claim,
+    /// to mark it. A storage need not be able to if none of its files can be [mapped](StorageFile::map).
     fn open_for_writing(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
         let _ = name;
         Err(io::ErrorKind::Unsupported.into())
