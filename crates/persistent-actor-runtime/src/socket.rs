@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::io::retry_on_intr;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, send,
     sendmsg, socketpair,
 };
 use tokio::io::Interest;
@@ -90,22 +90,23 @@ impl Outbox {
     fn send_some(&mut self, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
         let due = self.attachments.front().is_some_and(|(at, _)| *at == self.sent);
         let next = self.attachments.get(usize::from(due)).map_or(self.bytes.len(), |(at, _)| *at);
-        let bytes = [IoSlice::new(&self.bytes[self.sent..next])];
+        let bytes = &self.bytes[self.sent..next];
+        if !due {
+            self.sent += send(socket, bytes, SendFlags::NOSIGNAL)?;
+            return Ok(());
+        }
 
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let descriptors;
-        if let (true, Some((_, buffer))) = (due, self.attachments.front()) {
+        if let Some((_, buffer)) = self.attachments.front() {
             descriptors = [buffer.descriptor()];
             // The space is made for one descriptor.
             let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
             debug_assert!(fits);
         }
-        let sent = sendmsg(socket, &bytes, &mut control, SendFlags::NOSIGNAL)?;
-        self.sent += sent;
-        if due {
-            self.attachments.pop_front();
-        }
+        self.sent += sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
+        self.attachments.pop_front();
         Ok(())
     }
 }

@@ -125,12 +125,27 @@ pub fn decode<T: DeserializeOwned>(encoded: &Encoded) -> Result<T, CodecError> {
         reason,
     };
     let mut rest = encoded.inline.as_slice();
-    let value = ciborium::de::from_reader_with_recursion_limit(&mut rest, MAX_DEPTH)
-        .map_err(|error| failed(error.to_string()))?;
+    let value = if rest.len() <= MAX_DEPTH {
+        // Each level takes a byte, so this cannot nest too deep; and no text in it is longer than
+        // this buffer.
+        ciborium::de::from_reader_with_buffer(&mut rest, &mut [0; MAX_DEPTH])
+            .map_err(|error| error.to_string())
+    } else {
+        decode_long(&mut rest)
+    };
+    let value = value.map_err(failed)?;
     if !rest.is_empty() {
         return Err(failed(format!("{} bytes are left over", rest.len())));
     }
     Ok(value)
+}
+
+/// Apart from the rest because it clears 4 KiB of the stack: for a number, that would drive out of
+/// the cache what other actors have there.
+#[inline(never)]
+fn decode_long<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, String> {
+    ciborium::de::from_reader_with_recursion_limit(rest, MAX_DEPTH)
+        .map_err(|error| error.to_string())
 }
 
 pub(crate) fn serialize_bytes<S: Serializer>(

@@ -497,6 +497,9 @@ fn intents_change(intents: &Intents) -> Result<(String, Encoded), StoreError> {
 
 /// Of several values for one attribute the last counts; a record holds an attribute once.
 fn keep_last(changes: &mut Vec<(String, Encoded)>) {
+    if changes.len() < 2 {
+        return;
+    }
     changes.sort_by(|(a, _), (b, _)| a.cmp(b));
     changes.dedup_by(|later, earlier| {
         let same = later.0 == earlier.0;

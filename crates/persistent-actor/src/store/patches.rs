@@ -22,7 +22,7 @@ pub(crate) struct Patch {
 }
 
 /// The versions that a record holds as patches.
-pub(crate) type Plan = HashMap<BytesId, Planned>;
+pub(crate) type Plan = BTreeMap<BytesId, Planned>;
 
 /// A version that a record holds as patches of what is in a slot.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 mod placed;
 mod writing;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use self::writing::Difference;
 use super::content::{Source, merge};
@@ -129,7 +129,7 @@ impl Slots {
 
     /// Which arrays of `record`, which follows `view`, are to be written as patches.
     pub(crate) fn plan(&self, record: &Record, view: &View) -> Plan {
-        let (mut plan, mut patched) = (Plan::new(), HashSet::new());
+        let (mut plan, mut patched) = (Plan::new(), BTreeSet::new());
         for (name, value) in &record.changes {
             let Some(old) = view.attributes.get(name) else { continue };
             for (new, old) in value.blobs.iter().zip(&old.blobs) {
