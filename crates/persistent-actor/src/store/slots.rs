@@ -130,7 +130,7 @@ impl Slots {
     /// Which arrays of `record`, which follows `view`, are to be written as patches.
     pub(crate) fn plan(&self, record: &Record, view: &View) -> Plan {
         let (mut plan, mut patched) = (Plan::new(), BTreeSet::new());
-        for (name, value) in &record.changes {
+        for (name, value) in record.changes.iter().filter(|(_, value)| !value.blobs.is_empty()) {
             let Some(old) = view.attributes.get(name) else { continue };
             for (new, old) in value.blobs.iter().zip(&old.blobs) {
                 if self.is_placed(new.id())
