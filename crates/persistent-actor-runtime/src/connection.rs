@@ -161,9 +161,8 @@ impl Connection {
     }
 
     /// Adds what the commit of the next reply has left to the group journal.
-    pub(crate) fn push_written(&mut self, written: &Written) {
+    pub(crate) fn push_written(&mut self, written: Written<'_>) {
         let Written { epoch, number, offset, bytes } = written;
-        let (epoch, number, offset) = (*epoch, *number, *offset);
         self.outbox.push(&Frame::Written { epoch, number, offset, bytes });
     }
 

@@ -189,18 +189,17 @@ impl GroupCommit {
         self.running.store(true, Ordering::Release);
     }
 
-    /// Keeps the reply to a call back until all that was written so far is durable.
-    pub(crate) fn submit(
-        &self,
-        written: Option<(Member, Written)>,
-        cell: &Arc<Cell>,
-        sequence: u64,
-    ) {
-        let mut line = self.line();
-        if let (Some((member, written)), Some(journal)) = (written, self.journal.get()) {
+    /// Takes what a commit of `member` has written.
+    pub(crate) fn take(&self, member: Member, written: Written<'_>) {
+        if let Some(journal) = self.journal.get() {
             // If it has failed, the thread that writes will say so.
             let _ = journal.submit(member, &written);
         }
+    }
+
+    /// Keeps the reply to a call back until all that was taken so far is durable.
+    pub(crate) fn hold(&self, cell: &Arc<Cell>, sequence: u64) {
+        let mut line = self.line();
         line.waiting.push(Waiting { cell: Arc::clone(cell), sequence });
         let is_enough = line.sleeps_until.is_some_and(|enough| line.waiting.len() >= enough);
         if is_enough {

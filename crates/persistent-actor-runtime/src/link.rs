@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use persistent_actor::store::{Member, Written};
+use persistent_actor::store::Member;
 use rustix::net::Shutdown;
 use tokio::io::unix::AsyncFd;
 
@@ -44,8 +44,8 @@ pub(crate) struct Seat {
     pub(crate) is_taken: bool,
     /// How many calls in a row it was nearly alone.
     pub(crate) alone: u32,
-    /// What the commit of the next reply has written.
-    pub(crate) written: Option<Written>,
+    /// The commit of the next reply has left its sync to the group journal.
+    pub(crate) has_written: bool,
     /// The group journal has failed: what this incarnation still answers counts for nothing.
     pub(crate) is_void: bool,
 }

@@ -211,7 +211,7 @@ fn serve_requests<A: Remote>(
                 drop(call);
                 let replayed = matches!(answer, Answer::Replayed(_));
                 if let Some(written) = instance.take_written() {
-                    connection.push_written(&written);
+                    connection.push_written(written);
                 }
                 connection.reply(sequence, replayed, sent(answer), stamps)?;
             }

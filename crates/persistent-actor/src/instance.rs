@@ -339,7 +339,7 @@ impl<A: Actor> Instance<A> {
     }
 
     /// See [`ActorState::take_written`].
-    pub fn take_written(&mut self) -> Option<Written> {
+    pub fn take_written(&mut self) -> Option<Written<'_>> {
         self.state.take_written()
     }
 

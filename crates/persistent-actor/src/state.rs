@@ -420,7 +420,7 @@ impl ActorState {
 
     /// What the last commit has left to the group journal. `None` if it is durable without that,
     /// or was asked for before.
-    pub fn take_written(&mut self) -> Option<Written> {
+    pub fn take_written(&mut self) -> Option<Written<'_>> {
         self.store.as_mut()?.take_written()
     }
 

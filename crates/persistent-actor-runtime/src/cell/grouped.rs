@@ -7,35 +7,41 @@ use persistent_actor::store::{Member, Written};
 use super::{Cell, State};
 use crate::cell::supervised::not_sent;
 use crate::event::EventKind;
+use crate::link::Seat;
 use crate::pending::Held;
 use crate::releaser::Releaser;
 use crate::wire::WireError;
 
 impl Cell {
+    /// Takes what a commit has written and left to the group journal; its reply follows.
+    pub(super) fn take_written(
+        &self,
+        seat: &mut Seat,
+        written: Written<'_>,
+    ) -> Result<(), WireError> {
+        let (Some(group), Some(member)) = (&self.group, seat.member) else {
+            return Err(WireError("a commit is left to a group that it is not in".to_owned()));
+        };
+        group.take(member, written);
+        seat.has_written = true;
+        Ok(())
+    }
+
     /// Keeps an answer back until all that was written up to it is durable.
     pub(super) fn hold(
         self: &Arc<Self>,
         state: &mut State,
         sequence: u64,
         answer: Held,
-        written: Option<Written>,
     ) -> Result<(), WireError> {
-        let member = state.link.as_ref().and_then(|link| link.seat.member);
         let Some(group) = &self.group else {
-            return Err(WireError("a commit is left to a group journal".to_owned()));
-        };
-        let written = match (member, written) {
-            (Some(member), Some(written)) => Some((member, written)),
-            (_, None) => None,
-            (None, Some(_)) => {
-                return Err(WireError("a commit is left to a group that it is not in".to_owned()));
-            }
+            return Err(WireError("an answer waits for a group that it is not in".to_owned()));
         };
         if !state.pending.hold(sequence, self.incarnation(), answer) {
             return Err(not_sent(sequence));
         }
         state.held += 1;
-        group.submit(written, self, sequence);
+        group.hold(self, sequence);
         Ok(())
     }
 

@@ -112,7 +112,7 @@ impl Cell {
                 return Ok(Taken::Ready);
             }
             (Frame::Written { epoch, number, offset, bytes }, _) => {
-                link.seat.written = Some(Written { epoch, number, offset, bytes: bytes.to_vec() });
+                self.take_written(&mut link.seat, Written { epoch, number, offset, bytes })?;
             }
             (Frame::Fatal { reason }, _) => *said = Some(reason.to_owned()),
             (Frame::Memory { pid }, _) => {
@@ -146,9 +146,8 @@ impl Cell {
         if link.seat.is_void {
             return Ok(());
         }
-        let written = link.seat.written.take();
-        if written.is_some() || state.held > 0 {
-            return self.hold(state, sequence, answer, written);
+        if std::mem::take(&mut link.seat.has_written) || state.held > 0 {
+            return self.hold(state, sequence, answer);
         }
         let Some(call) = state.pending.take(sequence, self.incarnation()) else {
             return Err(not_sent(sequence));

@@ -64,8 +64,10 @@ pub struct FileStore {
     sectors: Vec<u8>,
     /// As which member of a group commits are left to its journal.
     member: Option<Member>,
-    /// What the last commit has left to it.
-    written: Option<Written>,
+    /// Where the last commit has written what it left to it, until that is asked for.
+    left: Option<(FileId, u64)>,
+    /// What it has written there.
+    left_bytes: Vec<u8>,
     /// The first failure, after which nothing is done any more.
     poison: Option<String>,
 }
@@ -236,7 +238,8 @@ impl FileStore {
             buffer,
             sectors: Vec::new(),
             member,
-            written: None,
+            left: None,
+            left_bytes: Vec::new(),
             poison: None,
         };
         store.check_claim()?;
@@ -331,18 +334,20 @@ impl FileStore {
         }
         let (buffer, sectors) = (&mut self.buffer, &mut self.sectors);
         let record = self.segment.append(Kind::Commit, sequence, buffer, sectors)?;
-        let mut written = None;
+        self.left = None;
         if grouped.is_some() {
-            written = Some((record.offset, record.bytes.to_vec()));
+            self.left = Some((self.segment.id(), record.offset));
+            // Not a copy: it is in the cache now, and what is made next need not be.
+            std::mem::swap(if record.is_long { sectors } else { buffer }, &mut self.left_bytes);
+            self.left_bytes.shrink_to(2 * MAX_GROUPED as usize);
         } else {
             self.segment.sync(&self.disk)?;
             if self.member.is_some() && self.segment.is_grouped() {
                 // The group journal knows up to where the segment is durable.
-                written = Some((self.segment.end(), Vec::new()));
+                self.left = Some((self.segment.id(), self.segment.end()));
+                self.left_bytes.clear();
             }
         }
-        let FileId { epoch, number } = self.segment.id();
-        self.written = written.map(|(offset, bytes)| Written { epoch, number, offset, bytes });
         Ok(())
     }
 
@@ -513,8 +518,9 @@ impl Store for FileStore {
         self.guarded(|store| store.try_set_group(member))
     }
 
-    fn take_written(&mut self) -> Option<Written> {
-        self.written.take()
+    fn take_written(&mut self) -> Option<Written<'_>> {
+        let (FileId { epoch, number }, offset) = self.left.take()?;
+        Some(Written { epoch, number, offset, bytes: &self.left_bytes })
     }
 
     fn close(&mut self) -> Result<(), StoreError> {

@@ -64,7 +64,7 @@ pub(crate) fn place(end: u64, len: usize) -> u64 {
     if fits { end } else { end.next_multiple_of(sector) }
 }
 
-fn is_short(len: usize) -> bool {
+pub(crate) fn is_short(len: usize) -> bool {
     HEADER + len + END <= SECTOR
 }
 

@@ -198,7 +198,7 @@ pub trait Store: Send {
     }
 
     /// See [`ActorState::take_written`](crate::ActorState::take_written).
-    fn take_written(&mut self) -> Option<Written> {
+    fn take_written(&mut self) -> Option<Written<'_>> {
         None
     }
 

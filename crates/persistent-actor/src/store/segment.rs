@@ -189,10 +189,11 @@ pub(crate) struct Segment {
 }
 
 /// A record as it was written.
-pub(crate) struct Appended<'a> {
+pub(crate) struct Appended {
     /// Where, in bytes from the start of the segment.
     pub(crate) offset: u64,
-    pub(crate) bytes: &'a [u8],
+    /// What was written is in the buffer for long records.
+    pub(crate) is_long: bool,
 }
 
 impl Segment {
@@ -202,13 +203,13 @@ impl Segment {
     }
 
     /// Writes the record whose payload (after room for the header) is in `buffer`.
-    pub(crate) fn append<'a>(
+    pub(crate) fn append(
         &mut self,
         kind: Kind,
         sequence: u64,
-        buffer: &'a mut Vec<u8>,
-        sectors: &'a mut Vec<u8>,
-    ) -> Result<Appended<'a>, Failure> {
+        buffer: &mut Vec<u8>,
+        sectors: &mut Vec<u8>,
+    ) -> Result<Appended, Failure> {
         let len = buffer.len() - frame::HEADER;
         let offset = frame::place(self.end, len);
         let bytes = self.framing.finish(kind, sequence, buffer, sectors);
@@ -218,7 +219,7 @@ impl Segment {
             self.file.write_at(bytes, offset)?;
         }
         self.end = offset + frame::size_on_disk(len);
-        Ok(Appended { offset, bytes })
+        Ok(Appended { offset, is_long: !frame::is_short(len) })
     }
 
     pub(crate) fn sync(&mut self, disk: &Disk) -> Result<(), Failure> {

@@ -8,12 +8,12 @@ use crate::store::layout::{Malformed, Put, Reader};
 use crate::store::names::FileId;
 
 /// Appends an entry to a batch.
-pub(super) fn put_entry(batch: &mut Vec<u8>, member: u64, written: &Written) {
+pub(super) fn put_entry(batch: &mut Vec<u8>, member: u64, written: &Written<'_>) {
     batch.put_u64(member);
     batch.put_u32(written.number);
     batch.put_u64(written.offset);
     batch.put_u32(written.bytes.len() as u32);
-    batch.extend_from_slice(&written.bytes);
+    batch.extend_from_slice(written.bytes);
 }
 
 /// How far a member's segment is durable.

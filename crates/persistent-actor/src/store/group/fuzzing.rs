@@ -30,7 +30,7 @@ pub(crate) fn reads_back(payload: &[u8], is_table: bool) -> Option<bool> {
         batch::put_table(&mut again, needs_previous, marks);
     } else {
         for (member, &Piece { segment: number, offset, ref bytes }) in all() {
-            let written = Written { epoch: 1, number, offset, bytes: bytes.clone() };
+            let written = Written { epoch: 1, number, offset, bytes };
             batch::put_entry(&mut again, member, &written);
         }
     }

@@ -166,7 +166,7 @@ impl GroupJournal {
     ///
     /// # Errors
     /// [`StoreError::Poisoned`] if writing failed before.
-    pub fn submit(&self, member: Member, written: &Written) -> Result<Ticket, StoreError> {
+    pub fn submit(&self, member: Member, written: &Written<'_>) -> Result<Ticket, StoreError> {
         let mut queue = self.queue();
         queue.check()?;
         Ok(Ticket(queue.push(member.number, written)))

@@ -30,8 +30,8 @@ pub struct Member {
 }
 
 /// What a commit has written to its state's journal and not synced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written<'a> {
     /// The epoch in the name of the journal.
     pub epoch: u64,
     /// The number in it.
@@ -39,5 +39,5 @@ pub struct Written {
     /// Where in the journal, in bytes.
     pub offset: u64,
     /// The bytes; none says that the journal was synced up to `offset`.
-    pub bytes: Vec<u8>,
+    pub bytes: &'a [u8],
 }

@@ -58,7 +58,7 @@ impl Queue {
     }
 
     /// Adds what a member has written; gives the number of its batch.
-    pub(super) fn push(&mut self, member: u64, written: &Written) -> u64 {
+    pub(super) fn push(&mut self, member: u64, written: &Written<'_>) -> u64 {
         let Written { epoch, number, offset, bytes } = written;
         batch::put_entry(&mut self.batch.payload, member, written);
         let segment = FileId { epoch: *epoch, number: *number };
