@@ -80,7 +80,7 @@ impl Disk {
         free
     }
 
-    /// Whether the claim that this incarnation made is still there (its link count).
+    /// Whether the claim that this incarnation made is still there (not marked, its link count not zero).
     pub fn holds(&self, epoch: u8, incarnation: u8) -> bool {
         self.claims.get(&epoch) == Some(&incarnation)
     }

@@ -16,11 +16,11 @@
 //! | --- | --- | --- |
 //! | [`model`]: issue, start | `persistent-actor-runtime`, the node | calls in order; after a death all unanswered ones again, in order, with the same ids and the newest acknowledgement |
 //! | [`view::View::admit`], [`view::View::apply`] | `persistent-actor/src/ledger.rs`, `store/mod.rs` (`View`) | replay, expiry below the floor, trimming by acknowledgement |
-//! | [`worker::Phase`] from `ChooseEpoch` to `ClearClaims` | `store/fence.rs`, `Claim::take`; `docs/format.md`, section 6, steps 1 to 4 | list, create exclusively, list again and step back, remove lower claims |
+//! | [`worker::Phase`] from `ChooseEpoch` to `ClearClaims` | `store/fence.rs`, `Claim::take`; `docs/format.md`, section 6, steps 1 to 4 | list, create exclusively, list again and step back, mark and remove lower claims |
 //! | `FindSegment` to `RemoveOlder` | `docs/format.md`, section 5, open and checkpoint | read the newest segment, publish one's own by rename, sync the directory, check the claim, remove what was replaced |
 //! | `Idle` to `Answer` | `instance.rs` (`call_durable`), `state.rs` (`commit_call`); `docs/format.md`, section 5, commit | ask the ledger, run, write the record, sync, check the claim, answer |
-//! | `AnswerRead` | `instance.rs` (`call_volatile`) | a method that saves nothing: run, check the claim, answer, the code does not: a superseded worker can answer from an old state, see [`mutation::Mutation::ReadWithoutCheck`] |
-//! | [`disk::Disk::holds`] | `Claim::holds` | the link count of the claim's file, not its name |
+//! | `AnswerRead` | `instance.rs` (`call_volatile`) | a method that saves nothing: run, check the claim, answer; without the check a superseded worker could answer from an old state, see [`mutation::Mutation::ReadWithoutCheck`] |
+//! | [`disk::Disk::holds`] | `Claim::holds` | the mark in the claim's file, or its link count, not its name |
 //! | [`disk::Disk::lose_power`] | `docs/format.md`, section 7 | of what is not synced, any segment's part is kept or lost, its name included; claims are lost |
 //!
 //! A *zombie* is a worker that the node has given up while it lives, as one that is stopped and
@@ -40,6 +40,8 @@
 //! - A segment under its temporary name is nobody's business; its writing and syncing belong to
 //!   the step that renames it. Slots of large values, the identity file and the reuse of old
 //!   files are left out, and so are bounds of the ledger by bytes, number and age.
+//! - A claim is marked and removed in one step. If its remover dies in between, its holder is fenced
+//!   all the same, and its number is still in use.
 //! - Removals are durable at once, and claims are lost with the power: each is the worse case.
 //! - Methods always return: errors, panics and poison calls are left out.
 //! - An opener steps back twice for others before it gives up, in place of 64 times.
