@@ -126,8 +126,8 @@ pub fn decode<T: DeserializeOwned>(encoded: &Encoded) -> Result<T, CodecError> {
     };
     let mut rest = encoded.inline.as_slice();
     let value = if rest.len() <= MAX_DEPTH {
-        // Each level takes a byte, so this cannot nest too deep; and no text in it is longer than
-        // this buffer.
+        // Each level of the encoding takes a byte, so this one has no more than that; and no text in
+        // it is longer than this buffer.
         ciborium::de::from_reader_with_buffer(&mut rest, &mut [0; MAX_DEPTH])
             .map_err(|error| error.to_string())
     } else {

@@ -6,7 +6,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use persistent_actor::{
     ActorState, Bytes, CallId, Durability, LedgerLimits, OpenError, Reply, ReplyStatus, SessionId,
@@ -297,47 +296,6 @@ fn links_are_not_followed() {
     fs::rename(journal, &elsewhere).unwrap();
     symlink(&elsewhere, journal).unwrap();
     assert!(matches!(refused(&real), OpenError::Unreadable { operation: "open", .. }));
-}
-
-#[test]
-fn a_removed_directory_fences_its_writer() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state");
-    let mut state = open(&path);
-    state.set("n", &1).unwrap();
-    fs::remove_dir_all(&path).unwrap();
-    // It may take a tenth of a second to notice.
-    let start = Instant::now();
-    let mut commits = (2..).take_while(|_| start.elapsed() < Duration::from_secs(60));
-    let error = commits.find_map(|n| state.set("n", &n).err()).expect("it should have noticed");
-    assert!(matches!(error, StateError::Store(StoreError::Fenced { .. })), "{error}");
-    let error = state.set("n", &0).unwrap_err();
-    assert!(matches!(error, StateError::Store(StoreError::Poisoned { .. })), "{error}");
-}
-
-#[test]
-fn a_newer_opener_fences_the_older_one_before_its_next_answer() {
-    for durability in [Durability::Process, Durability::Power] {
-        let dir = tempfile::tempdir().unwrap();
-        let open = || ActorState::options().durability(durability).open(dir.path()).unwrap();
-        let mut older = open();
-        for n in 1..8 {
-            // It has just looked.
-            older.set("n", &n).unwrap();
-            let newer = open();
-            let error = match n % 2 {
-                0 => older.check().unwrap_err(),
-                _ => match older.set("n", &0).unwrap_err() {
-                    StateError::Store(error) => error,
-                    other => panic!("{other}"),
-                },
-            };
-            assert!(matches!(error, StoreError::Fenced { .. }), "{error}");
-            older = newer;
-        }
-        drop(older);
-        assert_eq!(open().get("n").unwrap(), Some(7));
-    }
 }
 
 #[test]

@@ -18,7 +18,8 @@ const MAX_ATTEMPTS: usize = 64;
 const MARK: [u8; 8] = *b"\nfenced\n";
 const MARK_OFFSET: u64 = 128;
 
-/// How long it may take to notice that a claim with no mark has no name any more. Milliseconds.
+/// How long a writer that looks for the mark may not notice that its claim has no name any more.
+/// Milliseconds.
 const NAME_EVERY_MS: u64 = 100;
 
 /// The right to write, until a newer opener takes it.
@@ -44,22 +45,32 @@ impl Claim {
                 Err(failure) if failure.kind() == ErrorKind::AlreadyExists => continue,
                 other => other?,
             };
+            debug_assert!((holder.len() as u64) < MARK_OFFSET, "the text is no mark");
             file.write_at(holder.as_bytes(), 0)?;
             let listing = disk.list()?;
             if highest_epoch(&listing) > epoch {
                 disk.remove_if_there(file.name)?;
                 continue;
             }
-            for name in listing.names {
-                if matches!(name, FileName::Claim(older) if older < epoch) {
-                    mark(disk, name)?;
-                    disk.remove_if_there(name)?;
-                }
+            let is_older = |name: &FileName| matches!(name, FileName::Claim(n) if *n < epoch);
+            let mut older: Vec<FileName> = listing.names.into_iter().filter(is_older).collect();
+            // Whoever may be at work comes last: if this fails, it goes on.
+            older.sort_unstable_by_key(|claim| claim.epoch());
+            for claim in older {
+                mark(disk, claim)?;
+                disk.remove_if_there(claim)?;
             }
-            let memory = file.map_in_place(MARK_OFFSET + MARK.len() as u64);
-            return Ok(Some(Self { epoch, file, memory, named_at_ms: AtomicU64::new(0) }));
+            let named_at_ms = AtomicU64::new(0);
+            return Ok(Some(Self { epoch, file, memory: None, named_at_ms }));
         }
         Ok(None)
+    }
+
+    /// From now on looks for the mark, if others can write it and this process sees that.
+    pub(crate) fn look_for_mark(&mut self, disk: &Disk) -> Result<(), Failure> {
+        let file = disk.open_for_writing(self.file.name)?;
+        self.memory = file.and_then(|file| file.map_in_place(MARK_OFFSET + MARK.len() as u64));
+        Ok(())
     }
 
     /// Whether no newer opener has taken over. That somebody else has removed the files is noticed,
@@ -91,7 +102,7 @@ impl Claim {
 
 /// Lets the holder of an older claim know that it is fenced.
 fn mark(disk: &Disk, claim: FileName) -> Result<(), Failure> {
-    // Who cannot write to it here cannot have it as memory there.
+    // Where no claim can be marked, nobody looks for a mark.
     let Some(file) = disk.open_for_writing(claim)? else { return Ok(()) };
     file.write_at(&MARK, MARK_OFFSET)?;
     // What is read from here on is no older.

@@ -163,7 +163,8 @@ impl FileStore {
         let listing = refuse_early(&disk, path, options)?;
         let fenced = |epoch| StoreError::Fenced { epoch, path: path.to_owned() };
         let claim = Claim::take(&disk, listing, &storage::describe_holder()).map_err(io_error)?;
-        let claim = claim.ok_or_else(|| fenced(0))?;
+        let mut claim = claim.ok_or_else(|| fenced(0))?;
+        claim.look_for_mark(&disk).map_err(io_error)?;
         let (recovered, names) = match recover(&disk, options) {
             Ok(recovered) => recovered,
             // Files may vanish under our eyes if somebody newer is at work.
@@ -311,6 +312,7 @@ impl FileStore {
             self.segment.sync(&self.disk)?;
         }
         if is_large {
+            self.check_claim_now()?;
             let (disk, state_id) = (&self.disk, self.state_id);
             let target = Target { disk, state_id, epoch: self.claim.epoch };
             self.slots.write(&target, record, view, &plan)?;
@@ -354,6 +356,7 @@ impl FileStore {
     /// Switches to a new segment that starts with a snapshot of `view` and has room for a record
     /// of `record_len` bytes.
     fn checkpoint(&mut self, view: &View, record_len: usize) -> Result<(), Stop> {
+        self.check_claim_now()?;
         self.number += 1;
         let id = FileId { epoch: self.claim.epoch, number: self.number };
         if self.segment.is_ahead() && !self.slots.slots.is_empty() {
@@ -379,7 +382,7 @@ impl FileStore {
         let old = std::mem::replace(&mut self.segment, segment);
         self.slots.restarted(&plan);
         // What follows takes away what a successor might be reading.
-        self.check_claim()?;
+        self.check_claim_now()?;
         if old.is_reusable(capacity) {
             self.spare = Some(old.retire(&self.disk)?);
         } else {
@@ -417,6 +420,7 @@ impl FileStore {
         let id = FileId { epoch: self.claim.epoch, number: self.number + 1 };
         let capacity = self.sizes.capacity(id.number, self.snapshot_len, 0);
         if self.spare.is_none() {
+            self.check_claim_now()?;
             self.spare = Some(Spare::create(&self.disk, id)?);
         }
         let Some(spare) = &mut self.spare else { return Ok(()) };
@@ -458,6 +462,12 @@ impl FileStore {
         if self.switches.fencing && !self.claim.holds()? { Err(Stop::Fenced) } else { Ok(()) }
     }
 
+    /// The same, before files are made, renamed or removed: a state that has taken the place of this one
+    /// may have some of the same names.
+    fn check_claim_now(&self) -> Result<(), Stop> {
+        if self.switches.fencing && !self.claim.holds_now()? { Err(Stop::Fenced) } else { Ok(()) }
+    }
+
     /// Runs `work` unless the store is poisoned; poisons it if `work` fails.
     fn guarded(
         &mut self,
@@ -481,8 +491,7 @@ impl FileStore {
     fn explained(&self, stop: Stop) -> Stop {
         match stop {
             Stop::Io(failure) if failure.kind() == ErrorKind::NotFound => {
-                let holds = !self.switches.fencing || self.claim.holds_now().unwrap_or(true);
-                if holds { Stop::Io(failure) } else { Stop::Fenced }
+                self.check_claim_now().err().unwrap_or(Stop::Io(failure))
             }
             other => other,
         }

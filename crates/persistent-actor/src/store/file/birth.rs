@@ -43,7 +43,7 @@ impl FileStore {
         let is_due = self.needs_identity(view);
         if is_due {
             // The directory may hold another state by now.
-            self.check_claim()?;
+            self.check_claim_now()?;
             self.complete()?;
         }
         Ok(is_due)

@@ -316,7 +316,7 @@ impl GroupJournal {
         let is_needed = !self.members().is_empty();
         let path = self.root.path(DIRECTORY);
         let io_error = |failure: Failure| ReadError::from(failure).into_open_error(&path);
-        if !writer.holds_now().map_err(io_error)? {
+        if !writer.holds().map_err(io_error)? {
             return Ok(());
         }
         let has_older = writer.has_older().map_err(io_error)?;

@@ -73,11 +73,6 @@ impl Writer {
         self.claim.holds()
     }
 
-    /// The same, and that somebody else has removed the files is noticed at once.
-    pub(super) fn holds_now(&self) -> Result<bool, Failure> {
-        self.claim.holds_now()
-    }
-
     pub(super) fn fits(&self, batch: &Batch) -> bool {
         self.segment.fits(batch.payload.len() - frame::HEADER)
     }
