@@ -155,3 +155,24 @@ fn a_writer_whose_files_were_removed_touches_none_of_the_state_that_took_their_p
     let found = open(dir.path());
     assert_eq!((found.get("m").unwrap(), found.get::<u64>("n").unwrap()), (Some(last + 1), None));
 }
+
+#[test]
+fn a_writer_whose_files_were_removed_does_not_tidy_up_in_the_state_that_took_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = open(dir.path());
+    first.set("n", &1).unwrap();
+    let epoch = first.epoch();
+    drop(first);
+    // It has the first one's journal still to remove.
+    let options = ActorState::options().durability(Durability::Process).ended([epoch]);
+    let mut older = options.open(dir.path()).unwrap();
+    older.check().unwrap();
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let mut newer = open(dir.path());
+    newer.set("n", &3).unwrap();
+    assert!(matches!(older.maintain().unwrap_err(), StoreError::Fenced { .. }));
+    drop(newer);
+    assert_eq!(open(dir.path()).get("n").unwrap(), Some(3));
+}
