@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -245,10 +246,82 @@ pub(crate) fn receive<T>(
     take: impl FnOnce(Frame<'_>, Option<OwnedFd>) -> T,
 ) -> io::Result<Option<T>> {
     while !inbox.has_whole_frame().map_err(io::Error::other)? {
+        sleep_until_readable(socket.as_fd());
         if inbox.fill(socket.as_fd())? == Arrived::End {
             return Ok(None);
         }
     }
     let next = inbox.next().map_err(io::Error::other)?;
     Ok(next.map(|(frame, descriptor)| take(frame, descriptor)))
+}
+
+/// Sleeps until something has arrived.
+///
+/// Whoever sleeps in `recvmsg` itself is woken for nothing whenever the peer takes what was sent
+/// before, since the socket then has room to write; `poll` knows what it waits for.
+fn sleep_until_readable(socket: BorrowedFd<'_>) {
+    // If it fails, the receive that follows sleeps.
+    let _ = poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], None);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    const ROUNDS: u64 = 50;
+
+    /// The value of a field in the `status` of a thread of this process.
+    fn status(thread: &str, field: &str) -> String {
+        let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        line.trim_start_matches(':').trim().to_owned()
+    }
+
+    fn this_thread() -> String {
+        rustix::thread::gettid().as_raw_nonzero().to_string()
+    }
+
+    fn times_asleep() -> u64 {
+        status(&this_thread(), "voluntary_ctxt_switches").parse().unwrap()
+    }
+
+    fn wait_until_asleep(thread: &str) {
+        while !status(thread, "State").starts_with('S') {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_call_is_not_woken_when_its_last_reply_is_taken() {
+        let (node, worker) = pair().unwrap();
+        let (tell, told) = mpsc::channel();
+        let works = thread::spawn(move || {
+            tell.send(this_thread()).unwrap();
+            let (mut inbox, mut outbox) = (Inbox::new(), Outbox::default());
+            let before = times_asleep();
+            for _ in 0..ROUNDS {
+                outbox.push(&Frame::Waits);
+                assert!(outbox.flush(worker.as_fd()).unwrap());
+                let received = receive(&worker, &mut inbox, |frame, _| frame == Frame::Waits);
+                assert_eq!(received.unwrap(), Some(true));
+            }
+            times_asleep() - before
+        });
+        let (thread, mut inbox, mut outbox) =
+            (told.recv().unwrap(), Inbox::new(), Outbox::default());
+        for _ in 0..ROUNDS {
+            wait_until_asleep(&thread);
+            while inbox.fill(node.as_fd()).unwrap() == Arrived::Nothing {}
+            assert!(inbox.next().unwrap().is_some());
+            // Had that woken it, it would sleep a second time now.
+            wait_until_asleep(&thread);
+            outbox.push(&Frame::Waits);
+            assert!(outbox.flush(node.as_fd()).unwrap());
+        }
+        let asleep = works.join().unwrap();
+        assert!(asleep < ROUNDS * 3 / 2, "it slept {asleep} times for {ROUNDS} messages");
+    }
 }

@@ -13,6 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::memory::Region;
@@ -28,6 +29,7 @@ const MADE_BYTES: usize = 16 * 1024;
 
 /// The first argument of a bare process.
 const ARGUMENT: &str = "bare-process";
+const POLL: &str = "--poll";
 const LOAD: &str = "--load";
 const SYNC: &str = "--sync";
 const MAKE: &str = "--make";
@@ -50,13 +52,20 @@ fn answer(what: Option<OsString>, file: Option<OsString>) -> io::Result<()> {
     let mut ring = None;
     let mut loaded = None;
     let mut to_make = None;
+    let polls = what.as_ref().is_some_and(|what| what == POLL);
     match (what, file) {
         (Some(what), Some(file)) if what == SYNC => ring = Some(Ring::open(Path::new(&file))?),
         (Some(what), Some(file)) if what == LOAD => loaded = Some(load(Path::new(&file))?),
         (Some(what), Some(dir)) if what == MAKE => to_make = Some(PathBuf::from(dir)),
         _ => {}
     }
-    while socket.read_exact(&mut message).is_ok() {
+    loop {
+        if polls {
+            poll(&mut [PollFd::new(&socket, PollFlags::IN)], None)?;
+        }
+        if socket.read_exact(&mut message).is_err() {
+            break;
+        }
         if let Some(ring) = &mut ring {
             ring.commit()?;
         }
@@ -136,6 +145,8 @@ fn make_durable(dir: &Path) -> io::Result<()> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Duty<'a> {
     Nothing,
+    /// Sleeps in `poll`, not in the read, where it is also woken when its last answer is taken.
+    Poll,
     /// Writes and syncs a record in this file, made by [`Ring::create`], before each answer.
     Sync(&'a Path),
     /// Reads this file into memory before the first answer.
@@ -157,6 +168,7 @@ impl Bare {
         command.arg(ARGUMENT).stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
         match duty {
             Duty::Nothing => {}
+            Duty::Poll => drop(command.arg(POLL)),
             Duty::Sync(file) => drop(command.arg(SYNC).arg(file)),
             Duty::Load(file) => drop(command.arg(LOAD).arg(file)),
             Duty::Make(dir) => drop(command.arg(MAKE).arg(dir)),

@@ -17,8 +17,10 @@ const SINGLE: What = What::per_s(
     "many_bare_syncs",
     "256 bare processes asked at once, each syncs a prewritten file of its own before it answers",
 );
-const TRIPS: What =
-    What::per_s("many_bare_trips", "256 bare processes asked at once, which only answer");
+const TRIPS: What = What::per_s(
+    "many_bare_trips",
+    "256 bare processes asked at once, which only answer and sleep in `poll`",
+);
 const P50: What = What::us("many_power_p50", "the median call of 256 actors at once, `power`");
 const P99: What = What::us("many_power_p99", "the 99 % call of 256 actors at once, `power`");
 
@@ -111,12 +113,12 @@ impl Actors {
     }
 }
 
-/// Processes that answer, each after a sync of a file of its own or at once.
+/// Processes that answer, each after a sync of a file of its own, or at once and as cheaply as they can.
 fn bare(context: &Context<'_>, syncs: bool) -> Result<Vec<BareTokio>, FloorsError> {
     let _inside = context.runtime.enter();
     let start = |number: usize| {
         if !syncs {
-            return Bare::start(Duty::Nothing)?.with_tokio();
+            return Bare::start(Duty::Poll)?.with_tokio();
         }
         let file = context.dir.join(format!("ring-{number}"));
         Ring::create(&file)?;

@@ -124,7 +124,7 @@ const GROUPS: [Group; 8] = [
 ];
 
 /// What no program can do better, for the rows whose targets it may put out of reach.
-const LIMITS: [&[Limit]; 3] = [large::LIMITS, start::LIMITS, many::LIMITS];
+const LIMITS: [&[Limit]; 4] = [small::LIMITS, large::LIMITS, start::LIMITS, many::LIMITS];
 
 /// Where and how a group measures.
 struct Context<'a> {

@@ -11,13 +11,17 @@ use tokio::runtime::Runtime;
 
 use super::bare::{Bare, BareTokio, Duty, Ring};
 use super::probe::{Probe, Share, Turn, alternate, micros};
-use super::what::{Found, Row, Target, What};
+use super::what::{Found, Limit, Row, Target, What};
 use super::{Context, Effort, FloorsError, crew, system};
 use crate::actors::SmallActorHandle;
 use crate::member::Member;
 
 const TRIP: What =
     What::us("socket_round_trip", "64 bytes to a bare process and back, tokio on this side");
+const BEST: What = What::us(
+    "socket_round_trip_poll",
+    "64 bytes to a bare process that sleeps in `poll` and back, tokio on this side",
+);
 const TRIP_SYNC: What = What::us(
     "socket_round_trip_fdatasync",
     "64 bytes to a bare process and back, which before it answers writes them to a prewritten file \
@@ -51,6 +55,8 @@ pub(super) const ROWS: &[Row] = &[
     },
 ];
 
+pub(super) const LIMITS: &[Limit] = &[Limit { row: "small-none", best: &BEST }];
+
 /// How many actors take turns.
 const ACTORS: usize = 2;
 
@@ -63,6 +69,7 @@ pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> 
     let product = |durability| Calls::start(context, durability);
     let mut turns = [
         Turn::new(TRIP, Trip::start(context.runtime, Duty::Nothing)?, times),
+        Turn::new(BEST, Trip::start(context.runtime, Duty::Poll)?, times),
         Turn::new(NONE, product(Durability::None)?, times),
         Turn::new(PROCESS, product(Durability::Process)?, times),
         Turn::new(TRIP_SYNC, Trip::synced(context.runtime, context.dir)?, times),
