@@ -80,12 +80,21 @@ thread_local! {
 
 /// Puts the thread's previous encoding or decoding back, so that a `Serialize` which itself
 /// encodes something does not disturb the outer value.
-struct Restore<T: 'static>(&'static std::thread::LocalKey<RefCell<T>>, Option<T>);
+struct Restore<'a, T> {
+    cell: &'a RefCell<T>,
+    previous: Option<T>,
+}
 
-impl<T> Drop for Restore<T> {
+impl<'a, T> Restore<'a, T> {
+    fn with(cell: &'a RefCell<T>, current: T) -> Self {
+        Self { cell, previous: Some(cell.replace(current)) }
+    }
+}
+
+impl<T> Drop for Restore<'_, T> {
     fn drop(&mut self) {
-        if let Some(previous) = self.1.take() {
-            self.0.with(|cell| cell.replace(previous));
+        if let Some(previous) = self.previous.take() {
+            self.cell.replace(previous);
         }
     }
 }
@@ -102,15 +111,16 @@ impl<T> Drop for Restore<T> {
 /// # Ok::<(), codec::CodecError>(())
 /// ```
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded, CodecError> {
-    let restore = Restore(&COLLECTED, Some(COLLECTED.replace(Some(Vec::new()))));
-    let mut inline = Vec::with_capacity(64);
-    ciborium::into_writer(value, &mut inline).map_err(|error| CodecError::Encode {
-        type_name: std::any::type_name::<T>(),
-        reason: error.to_string(),
-    })?;
-    let blobs = COLLECTED.with_borrow_mut(|blobs| blobs.take().unwrap_or_default());
-    drop(restore);
-    Ok(Encoded { inline, blobs })
+    COLLECTED.with(|collected| {
+        let _restore = Restore::with(collected, Some(Vec::new()));
+        let mut inline = Vec::with_capacity(64);
+        ciborium::into_writer(value, &mut inline).map_err(|error| CodecError::Encode {
+            type_name: std::any::type_name::<T>(),
+            reason: error.to_string(),
+        })?;
+        let blobs = collected.take().unwrap_or_default();
+        Ok(Encoded { inline, blobs })
+    })
 }
 
 /// Decodes a value; all of the CBOR must be used.
@@ -118,13 +128,19 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded, CodecError> {
 /// # Errors
 /// [`CodecError::Decode`] if the bytes are not an encoding of `T`.
 pub fn decode<T: DeserializeOwned>(encoded: &Encoded) -> Result<T, CodecError> {
-    let _restore = Restore(&AVAILABLE, Some(AVAILABLE.replace(encoded.blobs.clone())));
+    AVAILABLE.with(|available| {
+        let _restore = Restore::with(available, encoded.blobs.clone());
+        decode_inline(&encoded.inline)
+    })
+}
+
+fn decode_inline<T: DeserializeOwned>(inline: &[u8]) -> Result<T, CodecError> {
     let failed = |reason: String| CodecError::Decode {
         type_name: std::any::type_name::<T>(),
-        bytes: encoded.inline.len(),
+        bytes: inline.len(),
         reason,
     };
-    let mut rest = encoded.inline.as_slice();
+    let mut rest = inline;
     let value = if rest.len() <= MAX_DEPTH {
         // Each level of the encoding takes a byte, so this one has no more than that; and no text in
         // it is longer than this buffer.

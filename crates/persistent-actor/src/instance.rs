@@ -292,10 +292,11 @@ impl<A: Actor> Instance<A> {
     }
 
     fn changes(&self, saves: &[usize]) -> Result<Vec<(String, Encoded)>, CodecError> {
-        saves
-            .iter()
-            .map(|&index| Ok((A::ATTRIBUTES[index].to_owned(), self.actor.save(index)?)))
-            .collect()
+        let mut changes = Vec::with_capacity(saves.len());
+        for &index in saves {
+            changes.push((A::ATTRIBUTES[index].to_owned(), self.actor.save(index)?));
+        }
+        Ok(changes)
     }
 
     /// Takes back what a method that did not return has done to memory.
