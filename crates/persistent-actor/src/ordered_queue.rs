@@ -88,6 +88,10 @@ impl<K: Ord + Copy, V> OrderedQueue<K, V> {
     }
 
     fn give_room_back(&mut self) {
+        if self.0.is_empty() {
+            // The next one comes to where this one was, which is in the cache.
+            self.0.clear();
+        }
         let capacity = self.0.capacity();
         if capacity > KEPT && self.0.len() < capacity / 4 {
             self.0.shrink_to(KEPT.max(capacity / 2));
