@@ -51,7 +51,7 @@ const STACK_BYTES: usize = 256 * 1024;
 pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> {
     let (rounds, time) = match context.effort {
         Effort::Quick => (1, Duration::from_millis(300)),
-        Effort::Normal | Effort::Full => (3, Duration::from_millis(700)),
+        Effort::Normal | Effort::Full => (5, Duration::from_millis(700)),
     };
     let journal = Journal::create(&context.dir.join("journal")).map_err(system("make a file"))?;
     let group = group(context)?;

@@ -56,7 +56,7 @@ const ACTORS: usize = 256;
 pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> {
     let (rounds, calls) = match context.effort {
         Effort::Quick => (2, 20),
-        Effort::Normal | Effort::Full => (3, 60),
+        Effort::Normal | Effort::Full => (7, 60),
     };
     let none = Actors::start(context, Durability::None)?;
     let power = Actors::start(context, Durability::Power)?;
