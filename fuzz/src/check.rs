@@ -11,7 +11,7 @@ use persistent_actor::{Admission, CallId, OpenError};
 pub fn view(view: &View) {
     let (mut calls, mut bytes) = (0, 0);
     for (session, of_session) in view.ledger.sessions() {
-        for (sequence, entry) in of_session.calls() {
+        for (&sequence, entry) in &of_session.calls {
             let id = CallId { session, sequence };
             let admission = view.ledger.admit(id, entry.digest);
             assert!(admission == Admission::Replay(entry.reply.clone()), "{id} is answered");

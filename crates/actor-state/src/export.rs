@@ -86,8 +86,8 @@ impl Writer {
             self.array(3);
             self.bytes(&id.0.to_be_bytes());
             self.number(session.floor);
-            self.array(session.calls().len());
-            for (number, entry) in session.calls() {
+            self.array(session.calls.len());
+            for (&number, entry) in &session.calls {
                 self.array(6);
                 for field in [number, entry.digest, entry.at_ms, entry.commit] {
                     self.number(field);

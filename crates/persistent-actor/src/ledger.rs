@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::call::{CallId, Reply, SessionId};
 use crate::codec::Encoded;
-use crate::ordered_queue::OrderedQueue;
 
 /// What the ledger says about a call that arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,14 +81,8 @@ impl Entry {
 pub struct Session {
     /// Calls below this number are in `calls` or forgotten.
     pub floor: u64,
-    calls: OrderedQueue<u64, Entry>,
-}
-
-impl Session {
-    /// The remembered calls by their number, the lowest first.
-    pub fn calls(&self) -> impl ExactSizeIterator<Item = (u64, &Entry)> {
-        self.calls.iter()
-    }
+    /// The remembered calls by their number.
+    pub calls: BTreeMap<u64, Entry>,
 }
 
 /// The committed calls of one actor.
@@ -99,7 +92,7 @@ pub struct Ledger {
     /// Sessions that began before this time (ms) and are not in `sessions` were forgotten.
     expired_before_ms: u64,
     /// Commit number to call, oldest first.
-    by_age: OrderedQueue<u64, CallId>,
+    by_age: BTreeMap<u64, CallId>,
     bytes: u64,
 }
 
@@ -110,7 +103,7 @@ impl Ledger {
             let forgotten = id.session.started_ms() < self.expired_before_ms;
             return if forgotten { Admission::Expired } else { Admission::Fresh };
         };
-        match session.calls.get(id.sequence) {
+        match session.calls.get(&id.sequence) {
             Some(entry) if entry.digest == digest => Admission::Replay(entry.reply.clone()),
             Some(_) => Admission::IdReused,
             // The call with the highest number of all lies below no floor.
@@ -127,7 +120,7 @@ impl Ledger {
         let session = self.sessions.entry(id.session).or_default();
         if let Some(old) = session.calls.insert(id.sequence, entry) {
             self.bytes -= old.bytes();
-            self.by_age.remove(old.commit);
+            self.by_age.remove(&old.commit);
         }
     }
 
@@ -135,10 +128,13 @@ impl Ledger {
     pub fn raise_floor(&mut self, session: SessionId, floor: u64) {
         let session = self.sessions.entry(session).or_default();
         session.floor = session.floor.max(floor);
-        while session.calls.first().is_some_and(|(sequence, _)| *sequence < floor) {
-            let Some((_, entry)) = session.calls.pop_first() else { break };
+        while let Some(first) = session.calls.first_entry() {
+            if *first.key() >= floor {
+                break;
+            }
+            let entry = first.remove();
             self.bytes -= entry.bytes();
-            self.by_age.remove(entry.commit);
+            self.by_age.remove(&entry.commit);
         }
     }
 
@@ -153,8 +149,8 @@ impl Ledger {
     pub fn expire(&mut self, limits: &LedgerLimits, now_ms: u64) {
         let max_age = u64::try_from(limits.max_age.as_millis()).unwrap_or(u64::MAX);
         let oldest = now_ms.saturating_sub(max_age);
-        while let Some((_, id)) = self.by_age.first() {
-            let entry = self.sessions.get(&id.session).and_then(|s| s.calls.get(id.sequence));
+        while let Some(id) = self.by_age.values().next() {
+            let entry = self.sessions.get(&id.session).and_then(|s| s.calls.get(&id.sequence));
             if entry.is_some_and(|entry| entry.at_ms >= oldest) {
                 break;
             }
@@ -163,9 +159,9 @@ impl Ledger {
         let of_callers = self.sessions.range(..SessionId::FIRST_FOREIGN).count();
         for _ in limits.max_sessions..of_callers {
             let Some((id, session)) = self.sessions.pop_first() else { break };
-            for (_, entry) in session.calls() {
+            for entry in session.calls.values() {
                 self.bytes -= entry.bytes();
-                self.by_age.remove(entry.commit);
+                self.by_age.remove(&entry.commit);
             }
             self.expired_before_ms = self.expired_before_ms.max(id.started_ms() + 1);
         }
@@ -189,7 +185,7 @@ impl Ledger {
         // The floor of a foreign call's session only has to be above 0; this one tells its age.
         let forgotten = if id.session.is_foreign() { commit } else { id.sequence };
         session.floor = session.floor.max(forgotten.saturating_add(1));
-        if let Some(entry) = session.calls.remove(id.sequence) {
+        if let Some(entry) = session.calls.remove(&id.sequence) {
             self.bytes -= entry.bytes();
         }
     }
@@ -201,14 +197,14 @@ impl Ledger {
 
     /// A remembered call.
     pub fn entry(&self, id: CallId) -> Option<&Entry> {
-        self.sessions.get(&id.session)?.calls.get(id.sequence)
+        self.sessions.get(&id.session)?.calls.get(&id.sequence)
     }
 
     /// The remembered replies, each with its call and the number of its commit, for filling in
     /// what lies elsewhere. The size of a reply must not change.
     pub(crate) fn replies_mut(&mut self) -> impl Iterator<Item = (CallId, u64, &mut Encoded)> {
         self.sessions.iter_mut().flat_map(|(&session, of_session)| {
-            of_session.calls.iter_mut().map(move |(sequence, entry)| {
+            of_session.calls.iter_mut().map(move |(&sequence, entry)| {
                 (CallId { session, sequence }, entry.commit, &mut entry.reply.value)
             })
         })
@@ -227,7 +223,7 @@ impl Ledger {
     /// Whether each remembered call has a commit of its own, none of them after `last`.
     pub(crate) fn is_consistent(&self, last: u64) -> bool {
         let calls: usize = self.sessions.values().map(|session| session.calls.len()).sum();
-        let newest = self.by_age.last();
+        let newest = self.by_age.last_key_value();
         calls == self.by_age.len() && newest.is_none_or(|(commit, _)| *commit <= last)
     }
 

@@ -24,7 +24,6 @@ mod intent;
 pub mod ledger;
 mod name;
 mod opening;
-mod ordered_queue;
 mod outcome;
 mod page_tree;
 mod paged_bytes;

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &ReadArgs) -> Result<u8, Error> {
     let reading = Reading::named(&args.state, &args.root)?;
     let sessions = reading.state.view.ledger.sessions();
     let entries = sessions.flat_map(|(session, of_session)| {
-        of_session.calls().map(move |(sequence, entry)| (session, sequence, entry))
+        of_session.calls.iter().map(move |(&sequence, entry)| (session, sequence, entry))
     });
     let mut calls: Vec<Call> = entries
         .map(|(session, sequence, entry)| Call {

@@ -146,7 +146,7 @@ fn unreadable_values(reading: &Reading) -> Vec<Finding> {
     let attributes =
         view.attributes.iter().map(|(name, value)| (format!("attribute {name:?}"), value));
     let replies = view.ledger.sessions().flat_map(|(session, of_session)| {
-        of_session.calls().map(move |(number, entry)| {
+        of_session.calls.iter().map(move |(number, entry)| {
             (format!("the reply to call {session}:{number}"), &entry.reply.value)
         })
     });

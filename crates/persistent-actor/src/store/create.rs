@@ -72,7 +72,7 @@ fn write_slots(target: &Target<'_>, view: &View) -> Result<Slots, Failure> {
     slots.write(target, &attributes, &View::default(), &nothing)?;
     slots.committed(&attributes, &nothing);
     for (session, calls) in view.ledger.sessions() {
-        for (sequence, entry) in calls.calls() {
+        for (&sequence, entry) in &calls.calls {
             let call = CallRecord {
                 id: crate::call::CallId { session, sequence },
                 acked_below: 0,

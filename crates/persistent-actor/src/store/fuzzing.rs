@@ -102,7 +102,7 @@ pub fn encode_and_read_snapshot(
         slots.put(Place::Attribute(name), value);
     }
     for (session, calls) in view.ledger.sessions() {
-        for (sequence, entry) in calls.calls() {
+        for (&sequence, entry) in &calls.calls {
             slots.put(Place::Reply(CallId { session, sequence }), &entry.reply.value);
         }
     }

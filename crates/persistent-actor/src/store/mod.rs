@@ -120,8 +120,8 @@ impl View {
 
     /// Every value in the view: attributes and remembered replies.
     pub fn values(&self) -> impl Iterator<Item = &Encoded> {
-        let replies = self.ledger.sessions().flat_map(|(_, session)| session.calls());
-        self.attributes.values().chain(replies.map(|(_, entry)| &entry.reply.value))
+        let replies = self.ledger.sessions().flat_map(|(_, session)| session.calls.values());
+        self.attributes.values().chain(replies.map(|entry| &entry.reply.value))
     }
 }
 

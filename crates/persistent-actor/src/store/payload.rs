@@ -147,8 +147,8 @@ pub(crate) fn put_snapshot(
     for (id, session) in view.ledger.sessions() {
         out.put_u128(id.0);
         out.put_u64(session.floor);
-        out.put_u32(session.calls().len() as u32);
-        for (sequence, entry) in session.calls() {
+        out.put_u32(session.calls.len() as u32);
+        for (&sequence, entry) in &session.calls {
             out.put_u64(sequence);
             out.put_u64(entry.digest);
             out.put_u64(entry.at_ms);
