@@ -18,7 +18,7 @@ const SINGLE: What = What::per_s(
     "256 bare processes asked at once, each syncs a prewritten file of its own before it answers",
 );
 const TRIPS: What = What::per_s(
-    "many_bare_trips",
+    "many_bare_trips_poll",
     "256 bare processes asked at once, which only answer and sleep in `poll`",
 );
 const P50: What = What::us("many_power_p50", "the median call of 256 actors at once, `power`");
@@ -113,7 +113,8 @@ impl Actors {
     }
 }
 
-/// Processes that answer, each after a sync of a file of its own, or at once and as cheaply as they can.
+/// Processes that answer, each after a sync of a file of its own, or at once and as cheaply as they
+/// can.
 fn bare(context: &Context<'_>, syncs: bool) -> Result<Vec<BareTokio>, FloorsError> {
     let _inside = context.runtime.enter();
     let start = |number: usize| {
