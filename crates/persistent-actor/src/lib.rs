@@ -15,6 +15,7 @@ compile_error!("persistent-actor runs on Linux only");
 mod actor;
 mod bytes;
 mod call;
+mod chunk_hashes;
 pub mod codec;
 mod durability;
 mod error;

@@ -3,22 +3,14 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::mm::{Advice, madvise};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use twox_hash::XxHash3_64;
 
-use crate::call::SessionId;
+use crate::chunk_hashes::{CHUNK, chunk_hashes};
 use crate::paged_bytes::PagedBytes;
 
-/// The unit of comparing. Bytes.
-const CHUNK: usize = 64 * 1024;
-/// What it is worth starting a thread for. Bytes. It takes 0.05 ms, and as much memory is read in
-/// 0.3 ms.
-const LEAST_SHARE: usize = 8 << 20;
-/// More processors than these gain little: they wait for the same memory.
-const MAX_THREADS: usize = 4;
 /// Bytes.
 const HUGE_PAGE: usize = 2 << 20;
 
@@ -65,7 +57,7 @@ impl TrackedBytes {
 
     /// An array whose content is that of `pages`.
     fn of(live: Vec<u8>, pages: PagedBytes) -> Self {
-        let hashes = hashes(&live);
+        let hashes = chunk_hashes(&live);
         Self { live, image: Mutex::new(Image { pages, hashes, is_current: true }) }
     }
 }
@@ -75,7 +67,7 @@ impl Image {
         if self.is_current {
             return;
         }
-        for ((index, chunk), hash) in live.chunks(CHUNK).enumerate().zip(hashes(live)) {
+        for ((index, chunk), hash) in live.chunks(CHUNK).enumerate().zip(chunk_hashes(live)) {
             if self.hashes[index] != hash {
                 self.pages.write_changed(index * CHUNK, chunk);
                 self.hashes[index] = hash;
@@ -83,43 +75,6 @@ impl Image {
         }
         self.is_current = true;
     }
-}
-
-/// The hash of each chunk. One processor does not read a large array as fast as the memory gives it,
-/// so several share it, if this thread may run on several.
-fn hashes(content: &[u8]) -> Vec<u64> {
-    let threads = (content.len() / LEAST_SHARE).clamp(1, MAX_THREADS);
-    let threads = if threads > 1 { threads.min(processors()) } else { 1 };
-    let share = content.len().div_ceil(threads).next_multiple_of(CHUNK);
-    let of = |part: &[u8]| part.chunks(CHUNK).map(hash).collect::<Vec<_>>();
-    std::thread::scope(|scope| {
-        let mut parts = content.chunks(share.max(CHUNK));
-        let first = parts.next().unwrap_or_default();
-        // Where the system has no thread for us, this one does the work.
-        let spawn =
-            |part| (part, std::thread::Builder::new().spawn_scoped(scope, move || of(part)));
-        let others: Vec<_> = parts.map(spawn).collect();
-        let mut hashes = of(first);
-        for (part, thread) in others {
-            let found = thread.ok().and_then(|thread| thread.join().ok());
-            hashes.extend(found.unwrap_or_else(|| of(part)));
-        }
-        hashes
-    })
-}
-
-/// How many processors this thread may run on.
-fn processors() -> usize {
-    rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count() as usize)
-}
-
-fn hash(chunk: &[u8]) -> u64 {
-    static SEED: OnceLock<u64> = OnceLock::new();
-    // Without randomness from the system, an address has some.
-    let seed = SEED.get_or_init(|| {
-        SessionId::generate().map_or_else(|_| (&raw const SEED).addr() as u64, |id| id.0 as u64)
-    });
-    XxHash3_64::oneshot_with_seed(*seed, chunk)
 }
 
 /// Zeros, in huge pages if the system has some for them: reading all of them is what a commit does.
@@ -243,15 +198,6 @@ mod tests {
         assert!(first.is_same(&encode(&bytes).unwrap()));
         bytes[5] = 7;
         assert!(first.is_same(&encode(&bytes).unwrap()), "written with what was there");
-    }
-
-    #[test]
-    fn each_chunk_has_its_own_hash_however_many_threads_share_the_work() {
-        for len in [0, 1, CHUNK, CHUNK + 1, 2 * LEAST_SHARE + 5, 3 * LEAST_SHARE] {
-            let content: Vec<u8> = (0..len).map(|index| (index / 4096) as u8).collect();
-            let alone: Vec<u64> = content.chunks(CHUNK).map(hash).collect();
-            assert_eq!(hashes(&content), alone, "{len} bytes");
-        }
     }
 
     #[test]
