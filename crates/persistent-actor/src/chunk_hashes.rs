@@ -1,8 +1,8 @@
 //! The hash of each chunk of a large array, by several threads.
 
 use std::os::unix::thread::JoinHandleExt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread::{Builder, JoinHandle};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu};
@@ -23,6 +23,22 @@ const CHUNKS_AT_ONCE: usize = 4;
 /// The hash of each chunk. One processor does not read a large array as fast as the memory gives it,
 /// so several share it, if this thread may run on several.
 pub(crate) fn chunk_hashes(content: &[u8]) -> Vec<u64> {
+    let threads = (content.len() / LEAST_SHARE).min(MAX_THREADS);
+    if threads > 1
+        && let Some(others) = other_processors()
+    {
+        return shared(content, threads, &others, |_| {});
+    }
+    content.chunks(CHUNK).map(hash).collect()
+}
+
+/// `started` is called between the start of the helpers and their placing.
+fn shared(
+    content: &[u8],
+    threads: usize,
+    others: &CpuSet,
+    started: impl FnOnce(&Helpers),
+) -> Vec<u64> {
     let found: Vec<AtomicU64> = content.chunks(CHUNK).map(|_| AtomicU64::new(0)).collect();
     let next = AtomicUsize::new(0);
     // Each takes more when it has done what it took: a new thread may be late.
@@ -36,21 +52,37 @@ pub(crate) fn chunk_hashes(content: &[u8]) -> Vec<u64> {
             }
         }
     };
-    let mut helpers = Vec::new();
-    let threads = (content.len() / LEAST_SHARE).min(MAX_THREADS);
-    if let Some(others) = other_processors().filter(|_| threads > 1) {
-        for _ in 1..threads.min(1 + others.count() as usize) {
-            // SAFETY: the thread borrows `found`, `next` and `content`. It has ended when its
-            // `Helper` is dropped, which is before these are: `helpers` was made after them, is
-            // dropped on every way out, and is not given away.
-            let helper = unsafe { Builder::new().spawn_unchecked(work) };
-            // Where the system has no thread for us, the others do the work.
-            helpers.extend(helper.ok().map(|thread| Helper::beside(thread, &others)));
-        }
+    let (gate, begun) = (Mutex::new(()), AtomicUsize::new(0));
+    let help = || {
+        begun.fetch_add(1, Ordering::Relaxed);
+        work();
+        drop(gate.lock());
+    };
+    let mut helpers = Helpers(Vec::new());
+    // None of them ends before it was given its processors; see `Helpers::place`.
+    let shut = gate.lock();
+    for _ in 1..threads.min(1 + others.count() as usize) {
+        // SAFETY: the thread borrows `content` and what was made above. It has ended when
+        // `helpers` is dropped, which is before these are, also when a panic unwinds: `helpers`
+        // was made after them, and is not given away.
+        let helper = unsafe { Builder::new().spawn_unchecked(help) };
+        // Where the system has no thread for us, the others do the work.
+        helpers.0.extend(helper.ok());
     }
+    started(&helpers);
+    helpers.place(others);
     work();
-    drop(helpers);
-    found.into_iter().map(AtomicU64::into_inner).collect()
+    if begun.load(Ordering::Relaxed) < helpers.0.len() {
+        // It stands behind somebody else's work; this processor is free now.
+        helpers.place(&this_processor());
+    }
+    drop(shut);
+    if helpers.join() {
+        found.into_iter().map(AtomicU64::into_inner).collect()
+    } else {
+        // It may have left something out.
+        content.chunks(CHUNK).map(hash).collect()
+    }
 }
 
 fn hash(chunk: &[u8]) -> u64 {
@@ -69,37 +101,51 @@ fn other_processors() -> Option<CpuSet> {
     (set.count() > 0).then_some(set)
 }
 
-/// A thread that shares the work, and is waited for.
-struct Helper(Option<JoinHandle<()>>);
+fn this_processor() -> CpuSet {
+    let mut set = CpuSet::new();
+    set.set(sched_getcpu());
+    set
+}
 
-impl Helper {
-    /// Lets it run on one of these processors.
+/// Threads that share the work, and are waited for.
+struct Helpers(Vec<JoinHandle<()>>);
+
+impl Helpers {
+    /// Lets them run on these processors. None of them may have ended: of one that has, the C
+    /// library takes the caller for the thread that is meant.
     ///
     /// On a virtual machine, Linux takes a processor that has been idle for a while for one that
     /// the host has taken away, and leaves a new thread behind the one that has started it, even
     /// until that has done all of the work.
-    fn beside(thread: JoinHandle<()>, processors: &CpuSet) -> Self {
+    fn place(&self, processors: &CpuSet) {
         // SAFETY: all zeros are a set without members.
         let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
         for processor in (0..CpuSet::MAX_CPU).filter(|one| processors.is_set(*one)) {
             // SAFETY: it only writes to `set`, and checks that the number fits.
             unsafe { libc::CPU_SET(processor, &mut set) };
         }
-        // SAFETY: the thread is not waited for yet, so its handle is valid; `set` is as large as
-        // is said. If this fails, the thread runs where it was put.
-        let _ = unsafe {
-            libc::pthread_setaffinity_np(thread.as_pthread_t(), size_of_val(&set), &raw const set)
-        };
-        Self(Some(thread))
+        for thread in &self.0 {
+            #[allow(
+                clippy::unnecessary_cast,
+                reason = "a number, or with another C library a pointer"
+            )]
+            let thread = thread.as_pthread_t() as libc::pthread_t;
+            // SAFETY: the thread was not waited for, so that this stands for it; `set` is as large
+            // as is said. If it fails, the thread stays where it is.
+            let _ =
+                unsafe { libc::pthread_setaffinity_np(thread, size_of_val(&set), &raw const set) };
+        }
+    }
+
+    /// Waits for them; `false` if one has panicked.
+    fn join(&mut self) -> bool {
+        self.0.drain(..).filter_map(|thread| thread.join().err()).count() == 0
     }
 }
 
-impl Drop for Helper {
+impl Drop for Helpers {
     fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
-            // It does not panic.
-            let _ = thread.join();
-        }
+        self.join();
     }
 }
 
@@ -117,19 +163,35 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_helps_runs_on_other_processors() {
+    fn who_helps_runs_on_other_processors_and_who_is_helped_on_all() {
         let Some(others) = other_processors() else { return };
+        let all = sched_getaffinity(None).unwrap();
         let (start, started) = std::sync::mpsc::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             started.recv().unwrap();
             tell.send((sched_getaffinity(None).unwrap(), sched_getcpu())).unwrap();
         });
-        let helper = Helper::beside(thread, &others);
+        let helpers = Helpers(vec![thread]);
+        helpers.place(&others);
         start.send(()).unwrap();
         let (may, does) = told.recv().unwrap();
         assert_eq!(may, others);
         assert!(others.is_set(does));
-        drop(helper);
+        drop(helpers);
+        assert_eq!(sched_getaffinity(None).unwrap(), all);
+    }
+
+    #[test]
+    fn no_helper_ends_before_it_was_placed() {
+        let Some(others) = other_processors() else { return };
+        let all = sched_getaffinity(None).unwrap();
+        let wait = |helpers: &Helpers| {
+            // More than they need for what there is to do.
+            (0..20_000).for_each(|_| std::thread::yield_now());
+            assert!(!helpers.0.iter().any(JoinHandle::is_finished));
+        };
+        assert_eq!(shared(&[1], 2, &others, wait), [hash(&[1])]);
+        assert_eq!(sched_getaffinity(None).unwrap(), all);
     }
 }

@@ -17,9 +17,9 @@ const HUGE_PAGE: usize = 2 << 20;
 /// A large byte array in one piece that is changed in place, anywhere.
 ///
 /// It dereferences to `[u8]`. A commit reads it once, finds what changed since the last one by a
-/// hash (XXH3, 64 bits) of each 64 KiB, and writes only that. From 16 MiB on several threads, one
-/// for each processor and at most four, share the reading. A call that does not borrow it mutably
-/// does not even cause that. Code that knows which ranges it changes is better served by
+/// hash (XXH3, 64 bits) of each 64 KiB, and writes only that. From 16 MiB on several threads share
+/// the reading: one for each 8 MiB and each processor, and at most four. A call that does not borrow
+/// it mutably does not even cause that. Code that knows which ranges it changes is better served by
 /// [`PagedBytes`], whose commits do not read the whole.
 ///
 /// It takes its size in memory twice: as it is, and as it was committed last, which is what a
