@@ -1,11 +1,11 @@
-//! `floors`: what the product needs beside what it cannot be better than, with a target for each.
+//! `floors`: what the product needs beside what bare programs need, with a target for each.
 //!
 //! Absolute times vary from machine to machine and from hour to hour. So floor and product are
 //! measured in the same run, in turn, on the same processors and in memory of the same kind, and
 //! what counts is their ratio. A floor is what a program would need that did nothing but the
 //! unavoidable: a bare process that answers, a bare file that is written and synced, a bare loop
-//! that adds. It is written as one commonly would; where more can be had, that is measured, too, and
-//! told as what is possible at best.
+//! that adds. It is written as one commonly would; for some rows the best that is known is measured,
+//! too.
 
 mod bare;
 mod change;

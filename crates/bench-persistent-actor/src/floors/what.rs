@@ -100,8 +100,7 @@ impl Target {
     }
 }
 
-/// One row of the table: something that the product does, related to what it cannot be better
-/// than.
+/// One row of the table: something that the product does, related to what a bare program needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     /// Its name for `--only`, in JSON and CSV.
@@ -130,9 +129,9 @@ impl Row {
     }
 }
 
-/// Something that a row's product cannot do better than, although it is not what the row divides by.
+/// The best that is known for a row, although it is not what the row divides by.
 ///
-/// If not even this meets the row's target, no program can here.
+/// If not even this meets the row's target, it is out of reach here.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
     /// The row's key.
