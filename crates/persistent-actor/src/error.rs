@@ -153,6 +153,12 @@ pub enum StoreError {
         /// The bound in bytes.
         limit: u64,
     },
+    /// The name is one of the library's own. Nothing was written; the state goes on.
+    #[error("attribute {attribute:?}: names that begin with a NUL character are reserved")]
+    Reserved {
+        /// The attribute's name.
+        attribute: String,
+    },
 }
 
 /// An attribute could not be read or saved.

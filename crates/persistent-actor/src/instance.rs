@@ -13,8 +13,9 @@ use crate::durability::Durability;
 use crate::error::{OpenError, StoreError};
 use crate::intent::{Attempt, Intent};
 use crate::ledger::Admission;
+use crate::options::Options;
 use crate::outcome::CallOutcome;
-use crate::state::{ActorState, Options};
+use crate::state::ActorState;
 use crate::store::{Member, Written};
 
 /// A call to an [`Instance`].

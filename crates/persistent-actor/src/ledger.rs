@@ -2,7 +2,8 @@
 //!
 //! A call id that is in the ledger is answered from it and never runs again. The ledger is
 //! trimmed by what callers acknowledge and capped by count, bytes and age; a call that fell out
-//! of it is [`Admission::Expired`], never a silent second run.
+//! of it is [`Admission::Expired`], never a silent second run. The one exception: of [foreign](CallId::foreign)
+//! ids, only the last [`MAX_FOREIGN_EXPIRED`] that fell out are known.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub const MAX_FOREIGN_EXPIRED: usize = 1 << 16;
 /// How much the ledger remembers of calls that no caller has acknowledged.
 ///
 /// Whatever goes over a bound is forgotten oldest first, and answered with
-/// [`Admission::Expired`] from then on.
+/// [`Admission::Expired`] from then on (foreign ids: see [`MAX_FOREIGN_EXPIRED`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerLimits {
     /// Replies, in bytes. Default 1 GiB.
@@ -110,6 +111,14 @@ impl Ledger {
             None if id.sequence < session.floor || session.floor == u64::MAX => Admission::Expired,
             None => Admission::Fresh,
         }
+    }
+
+    /// Whether the id of a [foreign](CallId::foreign) call that is admitted may have been forgotten: as
+    /// many are known by their ids alone as are kept.
+    pub fn may_have_forgotten(&self, id: CallId) -> bool {
+        let foreign = || self.sessions.range(SessionId::FIRST_FOREIGN..);
+        let expired = || foreign().filter(|(_, session)| session.calls.is_empty());
+        id.session.is_foreign() && expired().nth(MAX_FOREIGN_EXPIRED - 1).is_some()
     }
 
     /// Remembers a committed call and forgets those of its session below `acked_below`.
@@ -248,6 +257,8 @@ mod tests {
     use super::*;
     use crate::call::ReplyStatus;
     use crate::codec::encode;
+    use crate::intent::Intents;
+    use crate::outcome::CallOutcome;
 
     const SESSION: SessionId = SessionId(1000 << 80);
 
@@ -365,6 +376,31 @@ mod tests {
         assert_eq!(ledger.admit(id(1), 7), Admission::Expired, "and the caller's session stays");
         let younger = CallId { session: SessionId(2000 << 80), sequence: 0 };
         assert_eq!(ledger.admit(younger, 7), Admission::Fresh);
+    }
+
+    #[test]
+    fn a_foreign_id_that_may_have_been_forgotten_is_told_from_a_new_one() {
+        let foreign = |n: usize| {
+            let mut id = [1; 10];
+            id[..8].copy_from_slice(&n.to_be_bytes());
+            CallId::foreign(id)
+        };
+        let mut ledger = Ledger::default();
+        let none = LedgerLimits { max_calls: 0, ..LedgerLimits::default() };
+        for n in 1..MAX_FOREIGN_EXPIRED {
+            ledger.insert(foreign(n), 0, entry(n as u64));
+        }
+        ledger.trim(&none);
+        assert!(!ledger.may_have_forgotten(foreign(0)), "one less than are kept");
+        ledger.insert(foreign(MAX_FOREIGN_EXPIRED), 0, entry(1 << 19));
+        ledger.trim(&none);
+        ledger.insert(foreign(MAX_FOREIGN_EXPIRED + 1), 0, entry(1 << 20));
+        assert!(ledger.may_have_forgotten(foreign(0)));
+        assert!(!ledger.may_have_forgotten(id(0)), "of these the order tells");
+        let outcome = |id| CallOutcome::of(id, &ledger, &Intents::default());
+        assert_eq!(outcome(foreign(0)), CallOutcome::Expired);
+        assert_eq!(outcome(id(0)), CallOutcome::NotCommitted);
+        assert!(matches!(outcome(foreign(MAX_FOREIGN_EXPIRED + 1)), CallOutcome::Committed(_)));
     }
 
     #[test]

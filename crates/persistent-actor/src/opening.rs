@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::codec::Encoded;
 use crate::durability::Durability;
 use crate::error::OpenError;
-use crate::state::{ActorState, Options};
+use crate::options::Options;
+use crate::state::ActorState;
 use crate::store::{FileStore, Storage, View};
 
 impl Options {
@@ -15,7 +16,8 @@ impl Options {
     /// With [`Durability::None`] the path is not touched and the state starts empty.
     ///
     /// # Errors
-    /// See [`OpenError`]. Nothing is ever lost or changed by a failed open.
+    /// See [`OpenError`]. A failed open changes nothing that was committed; but if it has found damage, it
+    /// has fenced whoever had the state open before.
     pub fn open(self, path: impl AsRef<Path>) -> Result<ActorState, OpenError> {
         self.open_with(path, || Ok(Vec::new()))
     }

@@ -35,6 +35,8 @@ impl CallOutcome {
             return Self::Parked { deaths: *deaths, last: last.clone() };
         }
         match ledger.admit(id, 0) {
+            // It may have been, and its id forgotten.
+            Admission::Fresh if ledger.may_have_forgotten(id) => Self::Expired,
             Admission::Fresh => Self::NotCommitted,
             // A call that is remembered was found above.
             Admission::Expired | Admission::Replay(_) | Admission::IdReused => Self::Expired,

@@ -1,7 +1,6 @@
 //! [`ActorState`]: one actor's durable attributes and committed calls.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,137 +10,11 @@ use crate::codec::{Encoded, decode, encode};
 use crate::durability::Durability;
 use crate::error::{OpenError, StateError, StoreError};
 use crate::intent::{self, Attempt, Intent, Intents};
-use crate::ledger::{Admission, LedgerLimits};
+use crate::ledger::Admission;
+use crate::options::Options;
 use crate::outcome::CallOutcome;
-use crate::store::segment::Sizes;
-use crate::store::{CallRecord, Chain, InPlace, Member, Record, SlotPool, Store, View, Written};
+use crate::store::{CallRecord, Member, Record, Store, View, Written};
 use crate::testing::Switches;
-
-/// How to open an [`ActorState`].
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub(crate) durability: Durability,
-    pub(crate) create: bool,
-    pub(crate) limits: LedgerLimits,
-    pub(crate) switches: Switches,
-    pub(crate) sizes: Sizes,
-    pub(crate) patient: bool,
-    /// Whose commits may be left to a group journal.
-    pub(crate) member: Option<Member>,
-    pub(crate) trusted_run: Option<u128>,
-    pub(crate) chain: Option<Arc<Chain>>,
-    pub(crate) ended: Vec<u64>,
-    pub(crate) in_place: InPlace,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            durability: Durability::default(),
-            create: true,
-            limits: LedgerLimits::default(),
-            switches: Switches::default(),
-            sizes: Sizes::default(),
-            patient: true,
-            member: None,
-            trusted_run: None,
-            chain: None,
-            ended: Vec::new(),
-            in_place: InPlace::default(),
-        }
-    }
-}
-
-impl Options {
-    /// What a commit survives. Default: [`Durability::Power`].
-    #[must_use]
-    pub fn durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
-        self
-    }
-
-    /// Whether a state that is not there is made (the default) or an error.
-    #[must_use]
-    pub fn create(mut self, create: bool) -> Self {
-        self.create = create;
-        self
-    }
-
-    /// How much is remembered of calls that were not acknowledged.
-    #[must_use]
-    pub fn ledger_limits(mut self, limits: LedgerLimits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Leaves the sync of small commits at [`Durability::Power`] to a group journal beside the
-    /// state, from the start; see [`ActorState::set_group`].
-    #[must_use]
-    pub fn group(mut self, member: Option<Member>) -> Self {
-        self.member = member;
-        self
-    }
-
-    /// The run of a group journal that is open now, and was when the state's last holder used it:
-    /// what that wrote is in its files, whether it was synced or not.
-    #[must_use]
-    pub fn group_run(mut self, run: Option<u128>) -> Self {
-        self.trusted_run = run;
-        self
-    }
-
-    pub(crate) fn chain(mut self, chain: Option<Arc<Chain>>) -> Self {
-        self.chain = chain;
-        self
-    }
-
-    /// The incarnations that opened this state under these [epochs](ActorState::epoch) have ended:
-    /// their processes are gone, and can write no more. Files that they left may then be used
-    /// again, if all that came after them have ended, too, which makes the first commit of a large
-    /// value some milliseconds faster; the others are removed by
-    /// [`maintain`](ActorState::maintain), after the first calls.
-    ///
-    /// Only whoever has waited for the process itself (`waitpid`) can know that. Silence, a
-    /// closed connection or a time that has passed prove nothing.
-    #[must_use]
-    pub fn ended(mut self, epochs: impl IntoIterator<Item = u64>) -> Self {
-        self.ended = epochs.into_iter().collect();
-        self
-    }
-
-    /// Lets large arrays be built where they are stored, in memory of this pool, which serves no
-    /// other state: only at [`Durability::Process`]. And lets those that an earlier incarnation has
-    /// stored be read there, at any level; see [`SlotPool::map_committed`].
-    #[must_use]
-    pub fn build_in_place(mut self, pool: Arc<dyn SlotPool>) -> Self {
-        self.in_place = InPlace(Some(pool));
-        self
-    }
-
-    /// Takes safety away, for tests of the tests.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn switches(mut self, switches: Switches) -> Self {
-        self.switches = switches;
-        self
-    }
-
-    /// Makes journal segments small, so that tests meet many checkpoints.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn small_segments(mut self) -> Self {
-        self.sizes = Sizes { first: 4096, later: 8192, step: 2048 };
-        self
-    }
-
-    /// Believes damage at first sight, without giving another process time to finish a write.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn impatient(mut self) -> Self {
-        self.patient = false;
-        self
-    }
-}
 
 /// One actor's durable attributes, with the ledger of the calls that were committed.
 ///
@@ -242,8 +115,8 @@ impl ActorState {
     ) -> Result<(), StateError> {
         let changes: Vec<(String, Encoded)> =
             changes.into_iter().map(|(name, value)| (name.into(), value)).collect();
-        if let Some((name, _)) = changes.iter().find(|(name, _)| is_reserved(name)) {
-            return Err(StateError::Reserved { attribute: name.clone() });
+        if let Some(attribute) = reserved(&changes) {
+            return Err(StateError::Reserved { attribute });
         }
         self.commit(None, changes)?;
         self.maintain()?;
@@ -263,7 +136,8 @@ impl ActorState {
     /// Attributes whose value is the committed one are left out of the record.
     ///
     /// # Errors
-    /// See [`StoreError`]; the state must be reopened.
+    /// [`StoreError::Reserved`] if a name begins with [`RESERVED_PREFIX`](crate::RESERVED_PREFIX);
+    /// nothing is committed then. For the others see [`StoreError`]; the state must be reopened.
     pub fn commit_call(
         &mut self,
         id: CallId,
@@ -272,6 +146,9 @@ impl ActorState {
         reply: Reply,
         mut changes: Vec<(String, Encoded)>,
     ) -> Result<(), StoreError> {
+        if let Some(attribute) = reserved(&changes) {
+            return Err(StoreError::Reserved { attribute });
+        }
         let call = CallRecord { id, acked_below, digest, at_ms: unix_ms(), reply };
         if self.intents.is_empty() {
             return self.commit(Some(call), changes);
@@ -485,6 +362,11 @@ impl ActorState {
 /// Whether an attribute's name is one of the library's own.
 pub(crate) fn is_reserved(name: &str) -> bool {
     name.starts_with(intent::RESERVED_PREFIX)
+}
+
+/// The first of the names that are the library's own.
+fn reserved(changes: &[(String, Encoded)]) -> Option<String> {
+    changes.iter().map(|(name, _)| name).find(|name| is_reserved(name)).cloned()
 }
 
 fn intents_change(intents: &Intents) -> Result<(String, Encoded), StoreError> {

@@ -16,6 +16,8 @@ pub struct Switches {
     pub checksum: bool,
     /// A superseded epoch refuses to answer.
     pub fencing: bool,
+    /// A newer opener marks the claims that it removes.
+    pub mark: bool,
     /// A failed method's changes are taken back.
     pub rollback: bool,
     /// A batch of a group journal is synced before its commits count as durable.
@@ -33,6 +35,7 @@ impl Default for Switches {
             sync: true,
             checksum: true,
             fencing: true,
+            mark: true,
             rollback: true,
             group_sync: true,
             group_segments: true,

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use persistent_actor::testing::Switches;
 use persistent_actor::{ActorState, Durability, StateError, StoreError};
 
 fn open(path: &Path) -> ActorState {
@@ -53,6 +54,21 @@ fn a_newer_opener_fences_the_older_one_before_its_next_answer() {
         drop(older);
         assert_eq!(open().get("n").unwrap(), Some(7));
     }
+}
+
+#[test]
+fn without_the_mark_an_answer_of_the_older_one_would_be_lost() {
+    let switches = Switches { mark: false, ..Switches::default() };
+    let loses_an_answer = |_| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut older = open(dir.path());
+        // It has just looked for its name, and looks again in a tenth of a second.
+        older.set("n", &1).unwrap();
+        let unmarked = ActorState::options().durability(Durability::Process).switches(switches);
+        let newer = unmarked.open(dir.path()).unwrap();
+        older.set("n", &2).is_ok() && newer.get("n").unwrap() == Some(1)
+    };
+    assert!((0..100).any(loses_an_answer));
 }
 
 #[test]

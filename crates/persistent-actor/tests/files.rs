@@ -8,8 +8,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use persistent_actor::{
-    ActorState, Bytes, CallId, Durability, LedgerLimits, OpenError, Reply, ReplyStatus, SessionId,
-    StateError, StoreError, codec, store,
+    ActorState, Bytes, CallId, CallOutcome, Durability, Encoded, LedgerLimits, OpenError, Reply,
+    ReplyStatus, SessionId, StateError, StoreError, codec, store,
 };
 
 fn open(path: &Path) -> ActorState {
@@ -164,6 +164,26 @@ fn a_slot_is_not_used_again_while_somebody_lives_who_came_after_its_writer() {
     slot.read_to_end(&mut read).unwrap();
     assert!(read[4096..].iter().all(|byte| *byte == 1), "it is what the second has found");
     second.set("large", &content(9)).unwrap_err();
+}
+
+#[test]
+fn names_that_are_the_librarys_own_are_refused_and_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = ActorState::open(dir.path().join("state")).unwrap();
+    state.set("good", &1).unwrap();
+    let changes = || vec![("good", codec::encode(&2).unwrap()), ("\0intents", Encoded::default())];
+    let error = state.update(changes()).unwrap_err();
+    assert!(matches!(&error, StateError::Reserved { attribute } if attribute == "\0intents"));
+    let id = CallId { session: SessionId(1 << 80), sequence: 0 };
+    let reply = Reply { status: ReplyStatus::Returned, value: codec::encode(&()).unwrap() };
+    let owned = changes().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let error = state.commit_call(id, 0, 0, reply, owned).unwrap_err();
+    assert!(matches!(&error, StoreError::Reserved { attribute } if attribute == "\0intents"));
+    assert_eq!(state.outcome(id), CallOutcome::NotCommitted);
+    state.set("good", &3).unwrap();
+    drop(state);
+    let state = ActorState::open(dir.path().join("state")).unwrap();
+    assert_eq!(state.get("good").unwrap(), Some(3));
 }
 
 /// The slot of the one is used for the other, and nothing in it has to change.

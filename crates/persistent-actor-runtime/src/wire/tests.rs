@@ -1,5 +1,6 @@
 //! Every frame there and back, cut, and made of noise.
 
+use persistent_actor::SessionId;
 use proptest::prelude::*;
 
 use super::*;

@@ -10,10 +10,10 @@ use super::file::{FileStore, Stop, new_state_id};
 use super::names::FileName;
 use super::patches::Plan;
 use super::slots::{Slots, Target};
-use super::storage::{self, open_storage};
+use super::storage::open_storage;
 use super::{CallRecord, Record, View};
 use crate::error::{OpenError, StoreError};
-use crate::state::Options;
+use crate::options::Options;
 
 /// Makes a state at `path` that holds `view`: its attributes, its calls and its sequence number.
 /// Nothing is there yet, or an empty directory, or an empty file, which then becomes the state.
@@ -53,7 +53,7 @@ pub fn create(
         disk.create(FileName::Claim(after_epoch)).map_err(io_error)?;
     }
     let listing = disk.list().map_err(io_error)?;
-    let claim = Claim::take(&disk, listing, &storage::describe_holder()).map_err(io_error)?;
+    let claim = Claim::take(&disk, listing, options.switches).map_err(io_error)?;
     let fenced = |epoch| StoreError::Fenced { epoch, path: path.to_owned() };
     let claim = claim.ok_or_else(|| fenced(after_epoch))?;
     let epoch = claim.epoch;

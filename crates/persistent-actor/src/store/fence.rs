@@ -9,6 +9,8 @@ use super::disk::{Disk, DiskFile, Listing};
 use super::failure::Failure;
 use super::mapped::MappedFile;
 use super::names::FileName;
+use super::storage;
+use crate::testing::Switches;
 
 /// How often an opener steps back for others that open at the same moment.
 const MAX_ATTEMPTS: usize = 64;
@@ -36,7 +38,12 @@ pub(crate) struct Claim {
 impl Claim {
     /// Claims the next epoch and fences all older ones; `names` are those of all files, as they
     /// were just now. `None` if newer openers came before us each time.
-    pub(crate) fn take(disk: &Disk, names: Listing, holder: &str) -> Result<Option<Self>, Failure> {
+    pub(crate) fn take(
+        disk: &Disk,
+        names: Listing,
+        switches: Switches,
+    ) -> Result<Option<Self>, Failure> {
+        let holder = storage::describe_holder();
         let mut known = Some(names);
         for _ in 0..MAX_ATTEMPTS {
             let listing = known.take().map_or_else(|| disk.list(), Ok)?;
@@ -57,7 +64,9 @@ impl Claim {
             // Whoever may be at work comes last: if this fails, it goes on.
             older.sort_unstable_by_key(|claim| claim.epoch());
             for claim in older {
-                mark(disk, claim)?;
+                if switches.mark {
+                    mark(disk, claim)?;
+                }
                 disk.remove_if_there(claim)?;
             }
             let named_at_ms = AtomicU64::new(0);

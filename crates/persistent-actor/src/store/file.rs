@@ -23,7 +23,7 @@ use crate::codec::Encoded;
 use crate::durability::Durability;
 use crate::error::{OpenError, StoreError};
 use crate::ledger::LedgerLimits;
-use crate::state::Options;
+use crate::options::Options;
 use crate::testing::Switches;
 
 mod birth;
@@ -157,7 +157,7 @@ impl FileStore {
         let io_error = |failure: Failure| ReadError::from(failure).into_open_error(path);
         let listing = refuse_early(&disk, path, options)?;
         let fenced = |epoch| StoreError::Fenced { epoch, path: path.to_owned() };
-        let claim = Claim::take(&disk, listing, &storage::describe_holder()).map_err(io_error)?;
+        let claim = Claim::take(&disk, listing, options.switches).map_err(io_error)?;
         let mut claim = claim.ok_or_else(|| fenced(0))?;
         claim.look_for_mark(&disk).map_err(io_error)?;
         let (recovered, names) = match recover(&disk, options) {

@@ -13,7 +13,7 @@ use super::segment::Purpose;
 use super::slots::Slots;
 use crate::durability::Durability;
 use crate::error::OpenError;
-use crate::state::Options;
+use crate::options::Options;
 
 /// Whether slots of incarnations that have ended are written anew. Not where what lies in a slot may
 /// have been passed on, and is read there by whoever has it.

@@ -6,7 +6,7 @@
 
 use super::{FileStore, Stop, check_sizes, is_large};
 use crate::codec::Encoded;
-use crate::state::Options;
+use crate::options::Options;
 use crate::store::names::FileName;
 use crate::store::patches::Plan;
 use crate::store::{Record, View, identity};

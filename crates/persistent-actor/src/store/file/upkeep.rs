@@ -3,7 +3,7 @@
 use super::{FileStore, Stop, check_limit, header};
 use crate::call::unix_ms;
 use crate::ledger::LedgerLimits;
-use crate::state::Options;
+use crate::options::Options;
 use crate::store::View;
 use crate::store::frame::{self, Framing};
 use crate::store::names::{FileId, FileName};

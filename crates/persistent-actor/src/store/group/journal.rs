@@ -13,7 +13,7 @@ use super::{DIRECTORY, Member, Written, resolve};
 use crate::call::SessionId;
 use crate::durability::Durability;
 use crate::error::{OpenError, StoreError};
-use crate::state::Options;
+use crate::options::Options;
 use crate::store::disk::Disk;
 use crate::store::failure::{Failure, ReadError};
 use crate::store::fence::Claim;
@@ -117,7 +117,7 @@ impl GroupJournal {
         let sync = options.switches.sync && options.switches.group_sync;
         let disk = Disk::new(root.open(DIRECTORY, true)?, sync);
         let names = disk.list().map_err(io_error)?;
-        let claim = Claim::take(&disk, names, &storage::describe_holder()).map_err(io_error)?;
+        let claim = Claim::take(&disk, names, options.switches).map_err(io_error)?;
         let claim = claim.ok_or_else(|| StoreError::Fenced { epoch: 0, path: path.clone() })?;
         let keeper = Keeper::new(Disk::new(root.open(DIRECTORY, true)?, sync), claim.epoch);
         let options = options.clone().durability(Durability::Power).create(false);

@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::codec;
-    use crate::state::Options;
+    use crate::options::Options;
     use crate::store::{FileStore, Record, Store};
     use crate::testing::{Fault, SimDisk};
 

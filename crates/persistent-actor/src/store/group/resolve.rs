@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::DIRECTORY;
 use super::chain::Chain;
 use crate::error::OpenError;
-use crate::state::Options;
+use crate::options::Options;
 use crate::store::disk::Disk;
 use crate::store::failure::{Failure, ReadError};
 use crate::store::file::FileStore;

@@ -7,7 +7,8 @@ use crate::call::{CallId, Reply};
 use crate::codec::Encoded;
 use crate::durability::Durability;
 use crate::error::{OpenError, StateError, StoreError};
-use crate::state::{ActorState, Options};
+use crate::options::Options;
+use crate::state::ActorState;
 
 /// An [`ActorState`] whose commits are left to a [`GroupJournal`].
 ///

@@ -21,7 +21,7 @@ use crate::call::{CallId, SessionId, unix_ms};
 use crate::durability::Durability;
 use crate::error::{OpenError, StoreError};
 use crate::ledger::{Entry, LedgerLimits};
-use crate::state::Options;
+use crate::options::Options;
 
 /// After how many commits calls that the ledger has forgotten are removed from the server.
 const COMMITS_PER_CLEANUP: u64 = 256;
