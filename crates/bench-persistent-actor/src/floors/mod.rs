@@ -20,6 +20,7 @@ mod probe;
 mod recovery;
 mod report;
 pub mod scaling;
+mod shared_sync;
 mod small;
 mod start;
 mod what;
