@@ -20,10 +20,12 @@ skipped.
   --engine ray   the grid on Ray, with the prototype's method as a third system: 60 runs, about
                  two and a half hours (--quick: a quarter of an hour). In the file of a grid
                  without it, the plots and the table put both engines side by side
-  --output FILE  the CSV file (default: results/output-<date>.csv in the project's directory)
+  --output FILE  the CSV file (default: results/output-<date>.csv in the project's directory, or
+                 output-<date>-quick.csv)
   --help         this text
-  ARGUMENT       passed to every run, e.g. --durability=process or --num-actors=10; use a file
-                 of its own for each set of arguments; the last of two equal flags counts
+  ARGUMENT       passed to every run, e.g. --durability=process or --num-actors=10; the last of
+                 two equal flags counts. Use a file of its own for each set of arguments, and for
+                 --quick: what was run with others counts as done, too
 
 The environment variable BENCH names a binary to use instead of building one.
 HELP
@@ -39,7 +41,8 @@ fail() {
 delays=(1000 500 100 50 10)
 engine=local
 calls=380
-output=$root/results/output-$(date +%F).csv
+kind=
+unset output
 arguments=()
 while (($# > 0)); do
     case $1 in
@@ -51,6 +54,7 @@ while (($# > 0)); do
             delays=(50 20 10 5 2)
             calls=76
             arguments+=(--num-rounds=4)
+            kind=-quick
             ;;
         --output)
             (($# >= 2)) || fail "--output: expected the name of a CSV file"
@@ -68,6 +72,7 @@ while (($# > 0)); do
     esac
     shift
 done
+output=${output-$root/results/output-$(date +%F)$kind.csv}
 [[ -n $output ]] || fail "--output: expected the name of a CSV file"
 case $engine in
     local) systems=(default safe_actor) ;;

@@ -64,6 +64,20 @@ fn the_grid_has_forty_runs_each_of_them_once_and_goes_on_where_it_stopped() {
     assert_eq!((rows(&bench.path(csv)).len(), keys.len()), (40, 40));
 }
 
+#[test]
+fn without_a_name_the_quick_grid_and_the_whole_one_have_files_of_their_own() {
+    let file = |args: &[&str]| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../run-benchmark.sh");
+        // A benchmark that does nothing writes nothing.
+        let output = Command::new("bash").arg(script).args(args).env("BENCH", "true").output();
+        let stderr = stderr(&output.unwrap());
+        let (_, file) = stderr.rsplit_once("are in ").expect(&stderr);
+        file.trim().to_owned()
+    };
+    let (quick, whole) = (file(&["--quick"]), file(&[]));
+    assert!(quick.ends_with("-quick.csv") && !whole.contains("quick"), "{quick} {whole}");
+}
+
 /// The rows of a sweep on Ray, as if it had been made: what is done there and what is not is told
 /// by the column `engine`.
 #[test]
