@@ -107,8 +107,8 @@ pub fn actor(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// When the method returns, its attributes, its reply and the identity of the call are
 /// committed as one record, and only then does the caller get the reply. When it returns an
-/// `Err` or panics, nothing is committed and the durable attributes go back to their last
-/// committed values; the error is remembered like a reply. A call that is sent again because a
+/// `Err` or panics, no attribute is committed and the durable ones go back to their last
+/// committed values; the error is committed as the reply. A call that is sent again because a
 /// process died is answered from that record and does not run a second time.
 ///
 /// ```

@@ -9,8 +9,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Something that happened to an actor of this node.
 ///
-/// Events of one actor come in the order in which they happened. An observer runs at once and in
-/// the way of the call: keep it short, and do not use nodes or handles in it.
+/// Events of one actor come in the order in which they happened. An observer is called at
+/// once, and the call waits for it: keep it short, and do not use nodes or handles in it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {

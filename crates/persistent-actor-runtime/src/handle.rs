@@ -73,7 +73,8 @@ impl<A> Handle<A> {
 
     /// Calls the method `A::METHODS[method]` and waits for its reply.
     ///
-    /// The call takes effect exactly once, however often the actor dies. The arguments are
+    /// What a `#[safe_state]` method changes is saved exactly once, however often the actor dies; other
+    /// methods may run again when it does. The arguments are
     /// encoded at once; the call is sent when the future is first polled. If the future is
     /// dropped later, the call still runs and its reply is discarded.
     ///

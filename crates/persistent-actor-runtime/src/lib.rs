@@ -3,7 +3,7 @@
 //! The caller's program holds a [`Node`]. Each actor it spawns runs in a process of its own: the
 //! same executable, started again, which [`init`] (or [`main`]) turns into a worker. When a
 //! worker dies it is restarted, and the calls that were not answered are sent again with the same
-//! ids, so that each takes effect exactly once.
+//! ids, so that what each saves is saved exactly once.
 //!
 //! - [`Node`]: the state root and the actors on it;
 //! - [`Handle`]: one actor, as its callers see it; `#[actor]` wraps it in typed methods;

@@ -139,7 +139,7 @@ impl Node {
         self.inner.root.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// The process that the processes of actors are copied from (see
+    /// The process id of the fork server, which the processes of actors are copied from (see
     /// [`NodeBuilder::fast_restart`]), if there is one just now.
     pub fn fork_server(&self) -> Option<u32> {
         self.inner.server.as_ref()?.pid()
@@ -280,7 +280,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Who is told of every [`Event`], at once and in the way of the call.
+    /// Who is told of every [`Event`]; it is called at once, and the call waits for it.
     pub fn on_event(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
