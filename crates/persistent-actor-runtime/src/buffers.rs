@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use persistent_actor::store::SlotId;
-use persistent_actor::{Memory, MemoryPool, install_memory_pool};
+use persistent_actor::{Bytes, Memory, MemoryPool, install_memory_pool};
 
 use crate::mapping::{MAX_BUFFER_BYTES, Mapping};
 use crate::slot_buffers::slot_buffers;
@@ -157,8 +157,9 @@ pub(crate) struct SharedMemory {
 enum Content {
     /// In a buffer of this process's pool or a slot of its state, and the only hand on it.
     Own(Arc<Mapping>),
-    /// In a buffer that was received.
-    Borrowed(Arc<Mapping>, Arc<Returns>),
+    /// In a buffer that was received. One that this process had lent itself is kept from its next
+    /// use by what was lent, also when whoever it was lent to is gone.
+    Borrowed(Arc<Mapping>, Arc<Returns>, Option<Bytes>),
     /// In a slot of this process's state that an earlier incarnation has written.
     Committed(Arc<Mapping>),
     /// Was received, then copied in order to be written.
@@ -175,7 +176,22 @@ impl SharedMemory {
     /// The first `len` bytes of a buffer that was received.
     pub(crate) fn borrowed(mapping: Arc<Mapping>, len: usize, returns: Arc<Returns>) -> Self {
         let len = len.min(mapping.len());
-        Self { content: Content::Borrowed(mapping, returns), len }
+        Self { content: Content::Borrowed(mapping, returns, None), len }
+    }
+
+    /// The first `len` bytes of a value that this process has lent, and that came back.
+    ///
+    /// `None` if it does not lie in shared memory.
+    pub(crate) fn come_back(lent: &Bytes, len: usize, returns: Arc<Returns>) -> Option<Self> {
+        let memory = lent.memory().as_any().downcast_ref::<Self>()?;
+        let mapping = memory.mapping()?.clone();
+        let kept = match &memory.content {
+            // What that keeps is enough: values that come and go make no chain.
+            Content::Borrowed(_, _, Some(kept)) => kept.clone(),
+            _ => lent.clone(),
+        };
+        let len = len.min(mapping.len());
+        Some(Self { content: Content::Borrowed(mapping, returns, Some(kept)), len })
     }
 
     /// What is committed and lies in a slot that is written no more.
@@ -187,16 +203,16 @@ impl SharedMemory {
     /// The buffer that holds the content; `None` if it lies on the heap.
     pub(crate) fn mapping(&self) -> Option<&Arc<Mapping>> {
         match &self.content {
-            Content::Own(mapping) | Content::Borrowed(mapping, _) | Content::Committed(mapping) => {
-                Some(mapping)
-            }
+            Content::Own(mapping)
+            | Content::Borrowed(mapping, ..)
+            | Content::Committed(mapping) => Some(mapping),
             Content::Copied(memory) => memory.as_any().downcast_ref::<Self>()?.mapping(),
         }
     }
 
     /// Puts the content where this process may write it.
     fn copy_if_borrowed(&mut self) {
-        if let Content::Borrowed(mapping, _) | Content::Committed(mapping) = &self.content {
+        if let Content::Borrowed(mapping, ..) | Content::Committed(mapping) = &self.content {
             let mut copy = SharedPool.allocate(self.len);
             copy.as_mut_slice().copy_from_slice(&mapping.bytes()[..self.len]);
             self.give_up();
@@ -211,7 +227,7 @@ impl SharedMemory {
                 Some(slot) => slot_buffers().give_back(slot),
                 None => pool().give_back(mapping),
             },
-            Content::Borrowed(mapping, returns) => returns.push(mapping.id()),
+            Content::Borrowed(mapping, returns, _) => returns.push(mapping.id()),
             Content::Copied(_) | Content::Committed(_) => {}
         }
     }
@@ -220,9 +236,9 @@ impl SharedMemory {
 impl Memory for SharedMemory {
     fn as_slice(&self) -> &[u8] {
         match &self.content {
-            Content::Own(mapping) | Content::Borrowed(mapping, _) | Content::Committed(mapping) => {
-                &mapping.bytes()[..self.len]
-            }
+            Content::Own(mapping)
+            | Content::Borrowed(mapping, ..)
+            | Content::Committed(mapping) => &mapping.bytes()[..self.len],
             Content::Copied(memory) => memory.as_slice(),
         }
     }
@@ -233,7 +249,7 @@ impl Memory for SharedMemory {
             // SAFETY: the buffer is this process's own, and `self` the only hand on it here: the
             // pool gave it out and gets it back when `self` goes. Another process holds the
             // content only while this one keeps a clone of the `Bytes` (`Lending`), and then no
-            // `&mut Memory` can be had.
+            // `&mut Memory` can be had; the same is true of what came back from there.
             Content::Own(mapping) => unsafe { &mut mapping.bytes_mut()[..self.len] },
             Content::Copied(memory) => memory.as_mut_slice(),
             Content::Borrowed(..) | Content::Committed(_) => unreachable!("was copied just now"),
@@ -302,6 +318,22 @@ mod tests {
         assert_eq!(returns.take(), [source.id()]);
         drop(memory);
         assert_eq!(returns.take(), [], "given back once");
+    }
+
+    #[test]
+    fn a_value_that_comes_and_goes_keeps_its_memory_and_nothing_else() {
+        let mut own = private_pool().allocate(100).unwrap();
+        own.as_mut_slice().fill(7);
+        let own = Bytes::from_memory(Box::new(own));
+        let returns = Arc::new(Returns::default());
+        let mut value = own.clone();
+        for _ in 0..100_000 {
+            let back = SharedMemory::come_back(&value, 100, returns.clone()).unwrap();
+            value = Bytes::from_memory(Box::new(back));
+        }
+        assert_eq!(own.shares(), 2);
+        drop(own);
+        assert_eq!(*value, [7; 100]);
     }
 
     #[test]

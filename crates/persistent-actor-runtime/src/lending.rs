@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
-use persistent_actor::{Bytes, Encoded};
+use persistent_actor::{Bytes, Encoded, Memory};
 
 use crate::buffers::{Returns, SharedMemory, pool};
 use crate::mapping::{MAX_BUFFER_BYTES, Mapping};
@@ -95,7 +95,7 @@ fn copy_to_shared_memory(len: usize, copy: impl FnOnce(&mut [u8])) -> Result<Byt
     }
     let mut memory =
         pool().allocate(len).map_err(|error| PayloadError::Memory { reason: error.to_string() })?;
-    copy(persistent_actor::Memory::as_mut_slice(&mut memory));
+    copy(memory.as_mut_slice());
     Ok(Bytes::from_memory(Box::new(memory)))
 }
 
@@ -187,16 +187,20 @@ impl Lending {
     }
 
     fn borrow_blob(&self, blob: &BlobRef) -> Result<Bytes, WireError> {
-        let lent = || self.loans.get(&blob.buffer).and_then(|loan| shared_mapping(&loan.bytes));
-        let Some(mapping) = self.received.get(&blob.buffer).or_else(lent) else {
+        let (len, returns) =
+            (usize::try_from(blob.len).unwrap_or(usize::MAX), self.returns.clone());
+        let memory = match (self.received.get(&blob.buffer), self.loans.get(&blob.buffer)) {
+            (Some(mapping), _) => Some(SharedMemory::borrowed(mapping.clone(), len, returns)),
+            (None, Some(loan)) => SharedMemory::come_back(&loan.bytes, len, returns),
+            (None, None) => None,
+        };
+        let Some(memory) = memory else {
             return Err(WireError(format!("{:?} is not known", blob.buffer)));
         };
-        let len = usize::try_from(blob.len).unwrap_or(usize::MAX);
-        if len > mapping.len() {
-            let buffer = mapping.len();
+        if memory.len() < len {
+            let buffer = memory.len();
             return Err(WireError(format!("{len} bytes in a buffer of {buffer}")));
         }
-        let memory = SharedMemory::borrowed(mapping.clone(), len, self.returns.clone());
         Ok(Bytes::from_memory(Box::new(memory)))
     }
 

@@ -7,8 +7,9 @@
 //! the buffer can pass to its successor. It writes while no [`Bytes`](persistent_actor::Bytes) over the
 //! buffer exists outside the hand that fills it. Once the content was sent to another process,
 //! the sender keeps a `Bytes` of its own over it ([`Lending`](crate::lending::Lending)) until the
-//! receiver has said that it dropped all of its own, or the receiver is dead and reaped. So while
-//! anybody, here or there, can see the content as a `&[u8]`, nobody writes it. The processes are
+//! receiver has said that it dropped all of its own, or the receiver is dead and reaped; and what
+//! comes back from a receiver keeps what was lent to it, so that it stays when the receiver is gone.
+//! So while anybody, here or there, can see the content as a `&[u8]`, nobody writes it. The processes are
 //! the same executable of the same user, and no other process can open the buffer: it has no
 //! name.
 //!

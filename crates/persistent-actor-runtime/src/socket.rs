@@ -76,7 +76,10 @@ impl Outbox {
         while self.sent < self.bytes.len() {
             match self.send_some(socket) {
                 Ok(()) => {}
-                Err(rustix::io::Errno::AGAIN) => return Ok(false),
+                Err(rustix::io::Errno::AGAIN) => {
+                    self.forget_sent();
+                    return Ok(false);
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -85,6 +88,17 @@ impl Outbox {
         self.bytes.shrink_to(KEPT_OUTBOX_BYTES);
         self.sent = 0;
         Ok(true)
+    }
+
+    /// Lets go of what was sent, once that is the larger part: under a load that never lets the outbox
+    /// become empty, it must not grow.
+    fn forget_sent(&mut self) {
+        if self.sent < KEPT_OUTBOX_BYTES.max(self.bytes.len() / 2) {
+            return;
+        }
+        self.bytes.drain(..self.sent);
+        self.attachments.iter_mut().for_each(|(at, _)| *at -= self.sent);
+        self.sent = 0;
     }
 
     /// Sends bytes up to the next attachment; with the one that is due now.
@@ -268,8 +282,10 @@ fn sleep_until_readable(socket: BorrowedFd<'_>) {
 mod tests {
     use std::sync::mpsc;
     use std::thread;
+    use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::wire::BufferId;
 
     const ROUNDS: u64 = 50;
 
@@ -289,8 +305,46 @@ mod tests {
     }
 
     fn wait_until_asleep(thread: &str) {
+        let start = Instant::now();
         while !status(thread, "State").starts_with('S') {
+            assert!(start.elapsed() < Duration::from_secs(60), "it does not fall asleep");
             thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn an_outbox_that_never_becomes_empty_does_not_grow() {
+        const FRAMES: usize = 10_000;
+        let (near, far) = pair().unwrap();
+        let (mut outbox, mut inbox) = (Outbox::default(), Inbox::new());
+        let reason = "x".repeat(16 * 1024);
+        let mut pushed = 0;
+        let mut push = |outbox: &mut Outbox| {
+            let len = pushed as u64;
+            match pushed % 100 {
+                0 => {
+                    let id = BufferId { pool: 1, index: len };
+                    let buffer = Arc::new(Mapping::create(id, 4096).unwrap());
+                    outbox.push_with_descriptor(&Frame::Buffer { id, len }, buffer);
+                }
+                _ => outbox.push(&Frame::Fatal { reason: &reason }),
+            }
+            pushed += 1;
+        };
+        // More than the socket and the inbox hold together.
+        (0..200).for_each(|_| push(&mut outbox));
+        assert!(!outbox.flush(near.as_fd()).unwrap());
+        for taken in 0..FRAMES {
+            while !inbox.has_whole_frame().unwrap() {
+                inbox.fill(far.as_fd()).unwrap();
+            }
+            let (frame, descriptor) = inbox.next().unwrap().unwrap();
+            // Each descriptor comes with its frame.
+            let is_buffer = matches!(frame, Frame::Buffer { len, .. } if len == taken as u64);
+            assert_eq!((is_buffer, descriptor.is_some()), (taken % 100 == 0, taken % 100 == 0));
+            push(&mut outbox);
+            assert!(!outbox.flush(near.as_fd()).unwrap());
+            assert!(outbox.bytes.len() < 8 << 20, "{} bytes after {taken}", outbox.bytes.len());
         }
     }
 

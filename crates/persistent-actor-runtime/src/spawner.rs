@@ -127,6 +127,12 @@ impl Order {
     }
 }
 
+/// What the command line of a process says of its actor. Nobody reads it: it tells a person what the
+/// process is. An argument cannot hold a NUL, a name can.
+fn shown(actor: Option<&str>) -> String {
+    actor.map_or_else(no_name, |name| name.replace('\0', "\u{fffd}"))
+}
+
 /// Starts this executable as a worker: for this actor, or to make others.
 pub(crate) fn execute(entry: EntryPoint, actor: Option<&str>) -> io::Result<Spawned> {
     let (socket, theirs) = pair()?;
@@ -134,8 +140,7 @@ pub(crate) fn execute(entry: EntryPoint, actor: Option<&str>) -> io::Result<Spaw
     let program = std::env::args_os().next().unwrap_or_else(|| THIS_EXECUTABLE.into());
     command.arg0(program);
     match entry {
-        // Nobody reads these: they tell a person what the process is.
-        EntryPoint::Main => command.arg("actor").arg(actor.map_or_else(no_name, str::to_owned)),
+        EntryPoint::Main => command.arg("actor").arg(shown(actor)),
         EntryPoint::Test(test) => {
             command.args(["--exact", test, "--nocapture", "--test-threads=1"]).stdout(Stdio::null())
         }
@@ -156,4 +161,15 @@ pub(crate) fn execute(entry: EntryPoint, actor: Option<&str>) -> io::Result<Spaw
 fn inherited() -> io::Result<String> {
     let open = open_ones()?.into_iter().filter(|(_, stays)| !stays);
     Ok(open.map(|(number, _)| number.to_string()).collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_cannot_be_an_argument_is_shown_as_it_can() {
+        assert_eq!(shown(Some("a\0b")), "a\u{fffd}b");
+        assert_eq!(shown(Some("visits")), "visits");
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
@@ -80,12 +80,14 @@ pub(crate) struct Start {
 /// A process and this end of its connection.
 type Connected = (Arc<WorkerProcess>, Arc<AsyncFd<OwnedFd>>);
 
-/// Ends the actor if the supervisor is dropped, as when its runtime is shut down.
-struct EndOnDrop(Arc<Cell>);
-
-impl Drop for EndOnDrop {
+/// Ends the actor if the supervisor is dropped, as when its runtime is shut down: it may not have run
+/// at all.
+impl Drop for Supervisor {
     fn drop(&mut self) {
-        self.0.end(End::Stopped);
+        self.cell.end(End::Stopped);
+        if let Some(actors) = self.actors.upgrade() {
+            actors.remove(&self.cell);
+        }
     }
 }
 
@@ -100,7 +102,6 @@ enum Outcome {
 
 impl Supervisor {
     pub(crate) async fn run(mut self) {
-        let guard = EndOnDrop(self.cell.clone());
         let end = self.keep_alive().await;
         let why_not_started = match &end {
             End::Died(reason) => {
@@ -110,13 +111,11 @@ impl Supervisor {
         };
         self.give_all_back().await;
         self.cell.end(end);
-        if let Some(actors) = self.actors.upgrade() {
-            actors.remove(&self.cell);
-        }
-        if let Some(started) = self.started.take() {
+        let started = self.started.take();
+        drop(self);
+        if let Some(started) = started {
             let _ = started.send(Err(why_not_started));
         }
-        drop(guard);
     }
 
     /// Runs one incarnation after the other until the actor ends.
@@ -342,7 +341,11 @@ impl Supervisor {
                 Duties::Write if writable.is_some() => {}
                 Duties::Write => writable = Some(for_writing(socket).map_err(io_reason)?),
                 Duties::AwaitExit => deadline = Some(Box::pin(sleep(STOP_TIMEOUT))),
-                Duties::GiveUp(reason) => return Err(reason),
+                Duties::GiveUp(reason) => {
+                    // What the worker has sent before counts.
+                    self.take_frames(socket.as_fd(), &mut inbox, said).map_err(Some)?;
+                    return Err(reason);
+                }
             }
             let wakeup = poll_fn(|cx| {
                 if let Poll::Ready(guard) = socket.poll_read_ready(cx) {
@@ -388,8 +391,22 @@ impl Supervisor {
         inbox: &mut Inbox,
         said: &mut Option<String>,
     ) -> Result<Arrived, String> {
+        let arrived = self.take_frames(guard.get_ref().as_fd(), inbox, said)?;
+        if arrived != Arrived::End {
+            // The socket is drained; what comes next is a new event.
+            guard.clear_ready();
+        }
+        Ok(arrived)
+    }
+
+    /// Takes all frames that have arrived.
+    fn take_frames(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        inbox: &mut Inbox,
+        said: &mut Option<String>,
+    ) -> Result<Arrived, String> {
         loop {
-            let socket = guard.get_ref().get_ref().as_fd();
             let arrived = inbox.fill(socket).map_err(|error| error.to_string())?;
             if arrived == Arrived::End {
                 return Ok(arrived);
@@ -399,8 +416,6 @@ impl Supervisor {
                 self.note_progress(taken.map_err(|error| error.to_string())?);
             }
             if arrived != (Arrived::Bytes { more: true }) {
-                // The socket is drained; what comes next is a new event.
-                guard.clear_ready();
                 return Ok(arrived);
             }
         }

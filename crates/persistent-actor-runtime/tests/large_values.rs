@@ -97,6 +97,40 @@ fn nodes() -> Vec<(Node, Option<tempfile::TempDir>)> {
     vec![(Node::in_memory().unwrap(), None), (durable, Some(root))]
 }
 
+/// Lets memory that is free be used again, here and in the actor.
+async fn use_memory_again(actor: &BlockHandle) -> Vec<Bytes> {
+    for _ in 0..5 {
+        actor.add(ones()).await.unwrap();
+    }
+    (0..4).map(|_| Bytes::build(LEN, |out| out.fill(99))).collect()
+}
+
+#[tokio::test]
+async fn a_value_that_came_back_stays_what_it_is_when_who_had_it_is_gone() {
+    for (node, _root) in nodes() {
+        for (round, is_killed) in [false, true].into_iter().enumerate() {
+            let actor = async |name| {
+                let name = format!("{name}-{round}");
+                node.actor::<Block>(&name).spawn().await.unwrap()
+            };
+            let (maker, own_keeper, keeper) =
+                (actor("maker").await, actor("own").await, actor("keeper").await);
+            own_keeper.keep(ones()).await.unwrap();
+            let own = own_keeper.data().await.unwrap();
+            keeper.keep(maker.add(ones()).await.unwrap()).await.unwrap();
+            let makers = keeper.data().await.unwrap();
+            for keeper in [own_keeper, keeper] {
+                match is_killed {
+                    true => keeper.kill().await.unwrap(),
+                    false => keeper.stop().await.unwrap(),
+                }
+            }
+            let _others = use_memory_again(&maker).await;
+            assert_eq!((filled_with(&own), filled_with(&makers)), (Some(1), Some(2)));
+        }
+    }
+}
+
 #[tokio::test]
 async fn large_values_go_from_actor_to_actor_and_their_buffers_are_used_again() {
     for (node, _root) in nodes() {

@@ -7,13 +7,14 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use persistent_actor_runtime::{
-    CallError, CallStatus, Durability, EventKind, Never, Node, NodeError, SpawnError,
+    CallError, CallStatus, Durability, EventKind, Limit, Never, Node, NodeError, SpawnError,
     worker_for_tests,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use support::{Counter, Events, node, start, state_root};
 
 worker_for_tests!();
@@ -29,6 +30,52 @@ fn assert_ends(process: &OwnedFd) {
     let mut descriptors = [PollFd::new(process, PollFlags::IN)];
     let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
     assert_eq!(poll(&mut descriptors, Some(&patience)).unwrap(), 1, "the process lives on");
+}
+
+/// Waits until the process sleeps.
+fn assert_sleeps(pid: u32) {
+    let start = Instant::now();
+    let sleeps = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit(')').next().unwrap().trim_start().starts_with('S')
+    };
+    while !sleeps() {
+        assert!(start.elapsed() < Duration::from_secs(20), "the process does not sleep");
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_counts_although_its_actor_died_before_anybody_looked() {
+    let node = Node::in_memory().unwrap();
+    let policy = Limit::Times(0);
+    let counter = node.actor::<Counter>("visits").max_task_retries(policy).spawn().await.unwrap();
+    counter.increment(1).await.unwrap();
+    let first = start(counter.increment(1)).await;
+    // It has answered, and nobody has read that yet: this thread is the only one of the runtime.
+    assert_sleeps(counter.pid());
+    let process = watch(counter.pid());
+    kill_process(Pid::from_raw(counter.pid().try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
+    assert_ends(&process);
+    let _second = start(counter.increment(1)).await;
+    assert_eq!(first.await.unwrap(), 2);
+}
+
+#[test]
+fn an_actor_whose_runtime_goes_before_it_has_run_has_ended() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let node = Node::in_memory().unwrap();
+    let first = runtime();
+    // Its supervisor is a task that has not run when this returns.
+    let spawning = first.block_on(start(node.actor::<Counter>("visits").spawn()));
+    drop(first);
+    let patience = Duration::from_secs(20);
+    runtime().block_on(async {
+        let again = tokio::time::timeout(patience, node.actor::<Counter>("visits").spawn());
+        again.await.expect("the name is not free").unwrap();
+        tokio::time::timeout(patience, node.shutdown()).await.expect("the node waits for nobody");
+    });
+    drop(spawning);
 }
 
 #[tokio::test]
