@@ -15,8 +15,11 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli.command) {
         Ok(code) => ExitCode::from(code),
-        // Nobody reads any more.
-        Err(Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        // Nobody reads any more, so there is nobody to tell. But what was asked for was not told
+        // either, or not even done, and 0 would say that it was.
+        Err(Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+            ExitCode::from(FAILED)
+        }
         Err(error) => {
             note(&format!("error: {error}"));
             if let Some(hint) = error.hint() {

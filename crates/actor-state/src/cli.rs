@@ -18,8 +18,8 @@ use persistent_actor::CallId;
     infer_subcommands = true,
     infer_long_args = true,
     after_help = "Exit codes: 0 done, nothing wrong; 1 damage or a difference was found, or the \
-                  call was not committed; 2 the command could not be carried out; 3 whether the \
-                  call was committed has been forgotten.\n\nData goes to standard output, \
+                  call was not committed; 2 the command could not be carried out, or nobody read \
+                  what it printed; 3 whether the call was committed has been forgotten.\n\nData goes to standard output, \
                   everything else to standard error. Colours are used on a terminal unless \
                   NO_COLOR is set.",
     after_long_help = AFTER_LONG_HELP
@@ -33,7 +33,7 @@ const AFTER_LONG_HELP: &str = "\
 Exit codes:
   0  done, nothing wrong
   1  damage or a difference was found, or the call was not committed
-  2  the command could not be carried out
+  2  the command could not be carried out, or nobody read what it printed
   3  whether the call was committed has been forgotten
 
 Data goes to standard output, everything else to standard error. Colours are used on a terminal

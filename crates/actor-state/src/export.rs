@@ -168,6 +168,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Exported, String> {
             bytes.len()
         ));
     }
+    // A state has no bound on its calls and attributes, so what is read has none but the length of
+    // the file, which lies in memory as a whole already.
     let body = parse_plain(&content[HEADER..]).map_err(|error| error.to_string())?;
     let fields = Fields::of(&body)?;
     let blobs =
@@ -307,6 +309,20 @@ mod tests {
         let bytes = encode(&exported);
         assert_eq!(decode(&bytes).unwrap(), exported);
         assert!(bytes.len() < 110_000, "an array that two values share is written once");
+    }
+
+    #[test]
+    fn a_state_of_millions_of_data_items_comes_back() {
+        let mut exported = example();
+        let session = SessionId(1 << 101);
+        // Eight data items each.
+        for number in 0..510_000 {
+            let reply = Reply { status: ReplyStatus::Returned, value: Encoded::default() };
+            let entry = Entry { digest: 0, at_ms: 1, commit: 8 + number, reply };
+            exported.view.ledger.insert(CallId { session, sequence: number }, 0, entry);
+        }
+        exported.view.sequence = 510_008;
+        assert!(decode(&encode(&exported)).unwrap() == exported);
     }
 
     #[test]

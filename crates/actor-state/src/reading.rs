@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use persistent_actor::store::{Inspection, inspect};
 use persistent_actor::{Encoded, Intents};
 
-use crate::cbor::{self, Item};
+use crate::cbor::{self, Item, Malformed, NoTree};
 use crate::cli::RootArg;
 use crate::error::Error;
 use crate::holder::Holder;
@@ -64,12 +64,19 @@ impl Reading {
 
     /// An attribute as a tree.
     pub(crate) fn parse<'a>(&self, name: &str, value: &'a Encoded) -> Result<Item<'a>, Error> {
-        let parsed = cbor::parse(value).map_err(|source| Error::Value {
-            path: self.path.clone(),
-            attribute: name.to_owned(),
-            source,
-        });
-        Ok(parsed?.item)
+        cbor::parse(value).map_err(|error| match error {
+            NoTree::Malformed(source) => self.malformed(name, source),
+            NoTree::TooMany { .. } => Error::Refused(format!(
+                "{}: attribute {name:?} is too long to be shown or printed as JSON: it has {error}; \
+                 --raw prints its bytes, which are CBOR",
+                self.path.display()
+            )),
+        })
+    }
+
+    /// An attribute that is not what it should be.
+    pub(crate) fn malformed(&self, attribute: &str, source: Malformed) -> Error {
+        Error::Value { path: self.path.clone(), attribute: attribute.to_owned(), source }
     }
 }
 

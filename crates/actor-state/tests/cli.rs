@@ -6,7 +6,6 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
 
 use common::{Doctor, assert_expected, stderr, stdout};
 
@@ -99,15 +98,45 @@ fn every_bad_input_is_named_with_what_would_be_accepted() {
     assert!(common::fingerprint(doctor.tmp.path()) == before, "nothing was touched");
 }
 
+/// Every command that prints, with arguments with which it would end with 0 or 1.
+const PRINTING: &[&[&str]] = &[
+    &["list", "."],
+    &["show", "state"],
+    &["show", "state", "--json"],
+    &["get", "state", "counter"],
+    &["get", "state", "blob", "--raw"],
+    &["diff", "state", "same", "--json"],
+    &["verify", "state"],
+    &["repair", "state", "--yes"],
+    &["export", "state", "-"],
+    &["compact", "state"],
+    &["calls", "state"],
+    &["outcome", "state", "01900000000000000000000000000007:2"],
+    &["outcome", "state", "01900000000000000000000000000007:99"],
+];
+
 #[test]
-fn output_that_nobody_reads_is_no_error() {
+fn a_command_whose_output_nobody_reads_ends_quietly_with_exit_code_2() {
     let doctor = Doctor::new();
     doctor.example("state");
-    let mut command = doctor.command(&["get", "state", "blob", "--raw"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+    doctor.ok(&["fork", "state", "same"]);
+    for args in PRINTING {
+        let output = doctor.run_unread(args);
+        assert_eq!((output.status.code(), stderr(&output)), (Some(2), String::new()), "{args:?}");
+    }
+}
+
+#[test]
+fn a_repair_whose_plan_nobody_reads_changes_nothing() {
+    let doctor = Doctor::new();
+    doctor.example("state");
+    common::flip(&doctor.path("state/identity"), 40);
+    let before = common::fingerprint(doctor.tmp.path());
+    for args in [&["repair", "state", "--yes"][..], &["repair", "state", "--output", "new"]] {
+        let output = doctor.run_unread(args);
+        assert_eq!((output.status.code(), stderr(&output)), (Some(2), String::new()), "{args:?}");
+        assert!(common::fingerprint(doctor.tmp.path()) == before);
+    }
 }
 
 #[test]

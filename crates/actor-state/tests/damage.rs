@@ -7,9 +7,11 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use common::{Doctor, blob, call, file, fingerprint, flip, open, release};
-use persistent_actor::{Bytes, codec};
+use persistent_actor::store::GroupJournal;
+use persistent_actor::{ActorState, Bytes, codec};
 use serde_json::Value;
 
 /// A state after commits 1 to 6: one attribute set before the calls, then calls 0 to 4, each of
@@ -149,6 +151,17 @@ fn verify_checks_all_states_under_a_root() {
 }
 
 #[test]
+fn a_root_whose_only_actor_never_saved_anything_is_fine_and_a_state_that_is_not_there_is_not() {
+    let doctor = Doctor::new();
+    fs::create_dir_all(doctor.path("root/new")).unwrap();
+    assert!(doctor.ok(&["verify", "root"]).starts_with("root/new: empty"));
+    assert_eq!(doctor.json(0, &["verify", "root", "--json"])[0]["verdict"], "empty");
+    for args in [&["verify", "root/new"][..], &["verify", "missing"]] {
+        assert!(doctor.expect(2, args).contains(": empty"), "{args:?}");
+    }
+}
+
+#[test]
 fn all_damage_is_listed_not_only_the_first() {
     let doctor = Doctor::new();
     let path = six_commits(&doctor, "state");
@@ -226,6 +239,47 @@ fn large_values_that_were_overwritten_make_repair_say_so_or_go_further_back() {
     let state = open(&doctor.path("partial"));
     assert_eq!(state.get::<u64>("counter").unwrap(), Some(101));
     assert_eq!(state.get::<Bytes>("blob").unwrap(), None);
+}
+
+/// A state after three commits that shared syncs with others, as a killed program leaves it, and
+/// without the group journal.
+fn without_group_journal(doctor: &Doctor, root: &str) -> std::path::PathBuf {
+    let root = doctor.path(root);
+    let options = ActorState::options();
+    let group = Arc::new(GroupJournal::open(&root, &options).unwrap());
+    let mut state = GroupJournal::open_state(&group, "counter", options).unwrap();
+    for count in 1..=3u64 {
+        let ticket = state.update([("counter", codec::encode(&count).unwrap())]).unwrap();
+        group.wait(ticket).unwrap();
+    }
+    drop((state, group));
+    release(&root.join("counter"));
+    fs::remove_dir_all(root.join(".group")).unwrap();
+    root.join("counter")
+}
+
+#[test]
+fn a_state_whose_group_journal_is_missing_is_repaired_from_what_is_left_and_the_loss_is_named() {
+    let doctor = Doctor::new();
+    let path = without_group_journal(&doctor, "root");
+    let complaint = doctor.complaint(2, &["show", "root/counter"]);
+    assert!(complaint.contains("or repair the state from what is left"), "{complaint}");
+    assert!(doctor.expect(2, &["verify", "root"]).starts_with("root/counter: unreadable: "));
+    let before = fingerprint(&doctor.path("root"));
+    let text = doctor.ok(&["repair", "root/counter", "--output", "repaired"]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "root/counter: damaged");
+    assert!(lines[1].starts_with("  ../.group: byte 0: the group journal "), "{text}");
+    assert!(lines[1].ends_with(", which may hold the newest commits, is missing"), "{text}");
+    assert_eq!(lines[2], "kept: the whole state after commit 3 (1 attribute)");
+    assert_eq!(lines[3..], ["lost: commit 4 and later ones, if there were any"]);
+    let repaired = doctor.path("repaired");
+    assert!(fingerprint(&doctor.path("root")) == before, "the original is as it was");
+    assert_eq!(open(&repaired).get("counter").unwrap(), Some(3u64));
+    doctor.ok(&["verify", "repaired"]);
+
+    doctor.ok(&["repair", "root/counter", "--yes"]);
+    assert_eq!(open(&path).get("counter").unwrap(), Some(3u64));
 }
 
 #[test]

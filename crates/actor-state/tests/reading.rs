@@ -297,6 +297,42 @@ fn values_that_are_no_cbor_are_said_to_be_so() {
 }
 
 #[test]
+fn a_long_list_is_healthy_though_it_is_only_printed_raw() {
+    let doctor = Doctor::new();
+    let list = vec![7u8; 4_500_000];
+    let reply = Reply { status: ReplyStatus::Returned, value: codec::encode(&list).unwrap() };
+    let mut state = doctor.open("state");
+    state.set("list", &list).unwrap();
+    state.commit_call(id(0), 0, 7, reply, Vec::new()).unwrap();
+    drop(state);
+    assert!(doctor.ok(&["verify", "state"]).starts_with("state: ok, "));
+    let raw = doctor.run(&["get", "state", "list", "--raw"]);
+    assert!(raw.status.success(), "{}", common::stderr(&raw));
+    assert!(raw.stdout == codec::encode(&list).unwrap().inline);
+    for args in [&["get", "state", "list"][..], &["get", "state", "list", "--json"]] {
+        assert_eq!(
+            doctor.complaint(2, args),
+            "error: state: attribute \"list\" is too long to be shown or printed as JSON: it has \
+             4500001 data items; at most 4000000 are shown; --raw prints its bytes, which are \
+             CBOR\n"
+        );
+    }
+    // All else goes on without the value.
+    assert!(doctor.ok(&["show", "state"]).contains("array of 4500000"));
+    doctor.ok(&["calls", "state"]);
+    let call = id(0).to_string();
+    let outcome = doctor.ok(&["outcome", "state", &call]);
+    assert!(outcome.ends_with("returned 4500001 data items; at most 4000000 are shown\n"));
+    let outcome = doctor.json(0, &["outcome", "state", &call, "--json"]);
+    assert_eq!((&outcome["outcome"], &outcome["reply"]), (&"committed".into(), &Value::Null));
+    doctor.example("other");
+    assert!(doctor.expect(1, &["diff", "state", "other"]).contains("- list: 4500001 data items"));
+    doctor.ok(&["export", "state", "file"]);
+    doctor.ok(&["import", "file", "copy"]);
+    assert_eq!(doctor.ok(&["diff", "state", "copy"]), "");
+}
+
+#[test]
 fn attributes_are_named_when_one_is_not_found() {
     let doctor = Doctor::new();
     doctor.example("state");

@@ -210,7 +210,7 @@ mod tests {
 
     fn line<T: serde::Serialize>(value: &T) -> String {
         let value = codec::encode(value).unwrap();
-        render(&parse(&value).unwrap().item, Layout::Line(200))
+        render(&parse(&value).unwrap(), Layout::Line(200))
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_long_value_is_cut_to_one_line_or_laid_out_over_several() {
         let value = codec::encode(&(0..1000).collect::<Vec<u32>>()).unwrap();
-        let item = parse(&value).unwrap().item;
+        let item = parse(&value).unwrap();
         assert_eq!(render(&item, Layout::Line(10)), "[0, 1, 2, …");
         let tree = render(&item, Layout::Tree);
         assert!(tree.starts_with("[\n  0,\n  1,\n"), "{tree}");
@@ -253,7 +253,7 @@ mod tests {
     fn nested_values_do_not_run_away() {
         let wide = vec![vec![vec![0u64; 120]; 120]; 120];
         let value = codec::encode(&wide).unwrap();
-        let tree = render(&parse(&value).unwrap().item, Layout::Tree);
+        let tree = render(&parse(&value).unwrap(), Layout::Tree);
         assert!(tree.lines().count() < 2 * MAX_LINES, "{} lines", tree.lines().count());
     }
 }

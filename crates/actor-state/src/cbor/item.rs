@@ -1,4 +1,4 @@
-//! From CBOR bytes to a tree that borrows them.
+//! From CBOR bytes to a tree that borrows them; or a check alone, which takes no memory.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use persistent_actor::Encoded;
 use persistent_actor::codec::{BLOB_TAG, MAX_DEPTH};
 
-/// The most data items of one value; each takes about 50 bytes of memory.
+/// The most data items of a value that becomes a tree; there each takes some 50 bytes of memory.
 const MAX_ITEMS: usize = 4_000_000;
 
 /// A data item.
@@ -32,24 +32,46 @@ pub(crate) struct Malformed {
     pub(crate) reason: String,
 }
 
-/// A value, and where its CBOR refers to large byte arrays beside it.
-pub(crate) struct Parsed<'a> {
-    /// The value, with the large arrays in place.
-    pub(crate) item: Item<'a>,
-    /// Where in the CBOR a reference stands, and to which array.
-    pub(crate) references: Vec<(Range<usize>, usize)>,
+/// Why a value was not made a tree.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoTree {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// Nothing is wrong with it.
+    #[error("{items} data items; at most {} are shown", MAX_ITEMS)]
+    TooMany { items: usize },
 }
 
-/// Reads a value with the large arrays that it refers to.
-pub(crate) fn parse(value: &Encoded) -> Result<Parsed<'_>, Malformed> {
-    let mut parser = Parser::new(&value.inline);
-    parser.blobs = value.blobs.iter().map(|blob| &blob[..]).collect();
-    let item = parser.whole()?;
-    Ok(Parsed { item, references: parser.references })
+/// What a value is found to consist of when it is well-formed.
+pub(super) struct Checked {
+    /// How many data items; a large array beside the CBOR is one.
+    pub(super) items: usize,
+    /// Where in the CBOR a reference to a large array stands, and to which.
+    pub(super) references: Vec<(Range<usize>, usize)>,
 }
 
-/// Reads CBOR that refers to nothing beside it.
+/// Makes sure that a value is one well-formed data item, however many it consists of.
+pub(crate) fn check(value: &Encoded) -> Result<(), Malformed> {
+    examine(value).map(drop)
+}
+
+/// The same, and tells what was found.
+pub(super) fn examine(value: &Encoded) -> Result<Checked, Malformed> {
+    Parser::of(value).check()
+}
+
+/// Reads a value with the large arrays that it refers to in place.
+pub(crate) fn parse(value: &Encoded) -> Result<Item<'_>, NoTree> {
+    match examine(value)?.items {
+        items if items > MAX_ITEMS => Err(NoTree::TooMany { items }),
+        _ => Ok(Parser::of(value).whole()?),
+    }
+}
+
+/// Reads CBOR that refers to nothing beside it, however many data items it consists of. As each of
+/// them takes a byte or more, the tree of a hostile file takes at most some 75 times its length.
 pub(crate) fn parse_plain(bytes: &[u8]) -> Result<Item<'_>, Malformed> {
+    Parser::new(bytes).check()?;
     Parser::new(bytes).whole()
 }
 
@@ -60,6 +82,45 @@ pub(super) struct Head {
     pub(super) minor: u8,
     /// The argument; `None` for an indefinite length.
     pub(super) argument: Option<u64>,
+}
+
+/// What becomes of the data items that are read.
+trait Node<'a>: Sized {
+    /// `item` holds no other items.
+    fn leaf(item: Item<'a>) -> Self;
+    fn array(items: Vec<Self>) -> Self;
+    fn map(entries: Vec<(Self, Self)>) -> Self;
+    fn tag(tag: u64, content: Self) -> Self;
+}
+
+/// A tree.
+impl<'a> Node<'a> for Item<'a> {
+    fn leaf(item: Item<'a>) -> Self {
+        item
+    }
+
+    fn array(items: Vec<Self>) -> Self {
+        Self::Array(items)
+    }
+
+    fn map(entries: Vec<(Self, Self)>) -> Self {
+        Self::Map(entries)
+    }
+
+    fn tag(tag: u64, content: Self) -> Self {
+        Self::Tag(tag, Box::new(content))
+    }
+}
+
+/// Nothing: they are only checked. A list of these takes no memory.
+impl<'a> Node<'a> for () {
+    fn leaf(_: Item<'a>) -> Self {}
+
+    fn array(_: Vec<Self>) -> Self {}
+
+    fn map(_: Vec<(Self, Self)>) -> Self {}
+
+    fn tag(_: u64, (): Self) -> Self {}
 }
 
 const INDEFINITE: u8 = 31;
@@ -77,7 +138,19 @@ impl<'a> Parser<'a> {
         Self { bytes, position: 0, items: 0, blobs: Vec::new(), references: Vec::new() }
     }
 
-    fn whole(&mut self) -> Result<Item<'a>, Malformed> {
+    fn of(value: &'a Encoded) -> Self {
+        let blobs = value.blobs.iter().map(|blob| &blob[..]).collect();
+        Self { blobs, ..Self::new(&value.inline) }
+    }
+
+    fn check(mut self) -> Result<Checked, Malformed> {
+        let () = self.whole()?;
+        Ok(Checked { items: self.items, references: self.references })
+    }
+
+    /// Reads everything. A tree is made only after a [check](Self::check): there is room in it for
+    /// as many items as are announced.
+    fn whole<N: Node<'a>>(&mut self) -> Result<N, Malformed> {
         let item = self.item(0)?;
         match self.bytes.len() - self.position {
             0 => Ok(item),
@@ -117,30 +190,33 @@ impl<'a> Parser<'a> {
         Ok(Head { major, minor, argument })
     }
 
-    fn item(&mut self, depth: usize) -> Result<Item<'a>, Malformed> {
-        self.items += 1;
-        if depth > MAX_DEPTH || self.items > MAX_ITEMS {
-            let bound = if depth > MAX_DEPTH { MAX_DEPTH } else { MAX_ITEMS };
-            let what = if depth > MAX_DEPTH { "levels" } else { "data items" };
-            return Err(self.malformed(format!("more than {bound} {what}")));
+    fn check_depth(&self, depth: usize) -> Result<(), Malformed> {
+        match depth > MAX_DEPTH {
+            true => Err(self.malformed(format!("more than {MAX_DEPTH} levels"))),
+            false => Ok(()),
         }
+    }
+
+    fn item<N: Node<'a>>(&mut self, depth: usize) -> Result<N, Malformed> {
+        self.items += 1;
+        self.check_depth(depth)?;
         let start = self.position;
         let head = self.head()?;
-        match (head.major, head.argument) {
-            (0, Some(number)) => Ok(Item::Integer(number.into())),
-            (1, Some(number)) => Ok(Item::Integer(-1 - i128::from(number))),
-            (2, len) => Ok(Item::Bytes(self.string(len, 2)?)),
-            (3, len) => self.text(len),
-            (4, len) => self.array(len, depth),
-            (5, len) => self.map(len, depth),
-            (6, Some(BLOB_TAG)) if !self.blobs.is_empty() => self.reference(start, depth),
-            (6, Some(tag)) => Ok(Item::Tag(tag, Box::new(self.item(depth + 1)?))),
-            (7, Some(bits)) => Ok(simple_or_float(head.minor, bits)),
+        let leaf = match (head.major, head.argument) {
+            (0 | 1, Some(number)) => Item::Integer(integer(head.major, number)),
+            (2, len) => Item::Bytes(self.string(len, 2)?),
+            (3, len) => self.text(len)?,
+            (4, len) => return self.array(len, depth),
+            (5, len) => return self.map(len, depth),
+            (6, Some(BLOB_TAG)) if !self.blobs.is_empty() => self.reference(start, depth)?,
+            (6, Some(tag)) => return Ok(N::tag(tag, self.item(depth + 1)?)),
+            (7, Some(bits)) => simple_or_float(head.minor, bits),
             _ => {
                 self.position = start;
-                Err(self.malformed("a break that ends nothing"))
+                return Err(self.malformed("a break that ends nothing"));
             }
-        }
+        };
+        Ok(N::leaf(leaf))
     }
 
     /// A byte or text string, in one piece or several.
@@ -167,20 +243,27 @@ impl<'a> Parser<'a> {
         text.map(Item::Text).ok_or_else(|| self.malformed("a text that is not UTF-8"))
     }
 
-    fn array(&mut self, len: Option<u64>, depth: usize) -> Result<Item<'a>, Malformed> {
-        let mut items = Vec::new();
+    fn array<N: Node<'a>>(&mut self, len: Option<u64>, depth: usize) -> Result<N, Malformed> {
+        let mut items = Vec::with_capacity(self.room(len));
         while self.has_next(len, items.len()) {
             items.push(self.item(depth + 1)?);
         }
-        Ok(Item::Array(items))
+        Ok(N::array(items))
     }
 
-    fn map(&mut self, len: Option<u64>, depth: usize) -> Result<Item<'a>, Malformed> {
-        let mut entries = Vec::new();
+    fn map<N: Node<'a>>(&mut self, len: Option<u64>, depth: usize) -> Result<N, Malformed> {
+        let mut entries = Vec::with_capacity(self.room(len));
         while self.has_next(len, entries.len()) {
             entries.push((self.item(depth + 1)?, self.item(depth + 1)?));
         }
-        Ok(Item::Map(entries))
+        Ok(N::map(entries))
+    }
+
+    /// How many items or entries to make room for. A list that grows item by item keeps room for
+    /// four, which would be most of the memory of a tree of short lists.
+    fn room(&self, len: Option<u64>) -> usize {
+        let left = self.bytes.len() - self.position;
+        len.map_or(0, |len| usize::try_from(len).unwrap_or(left).min(left))
     }
 
     fn has_next(&mut self, len: Option<u64>, found: usize) -> bool {
@@ -198,8 +281,10 @@ impl<'a> Parser<'a> {
     }
 
     fn reference(&mut self, start: usize, depth: usize) -> Result<Item<'a>, Malformed> {
-        let Item::Integer(index) = self.item(depth + 1)? else {
-            return Err(self.malformed("a reference to a large array that is not a number"));
+        self.check_depth(depth + 1)?;
+        let index = match self.head()? {
+            Head { major: major @ (0 | 1), argument: Some(number), .. } => integer(major, number),
+            _ => return Err(self.malformed("a reference to a large array that is not a number")),
         };
         let count = self.blobs.len();
         let known = usize::try_from(index).ok().filter(|index| *index < count);
@@ -209,6 +294,10 @@ impl<'a> Parser<'a> {
         self.references.push((start..self.position, index));
         Ok(Item::Bytes(Cow::Borrowed(self.blobs[index])))
     }
+}
+
+fn integer(major: u8, number: u64) -> i128 {
+    if major == 0 { number.into() } else { -1 - i128::from(number) }
 }
 
 fn simple_or_float(minor: u8, bits: u64) -> Item<'static> {
@@ -292,9 +381,42 @@ mod tests {
     fn a_large_array_stands_where_the_value_refers_to_it() {
         let large = Bytes::from(vec![7; codec::BLOB_MIN_BYTES]);
         let value = codec::encode(&(1u8, large.clone())).unwrap();
-        let parsed = parse(&value).unwrap();
         let expected = [Item::Integer(1), Item::Bytes(Cow::Borrowed(&large))];
-        assert_eq!(parsed.item, Item::Array(expected.to_vec()));
-        assert_eq!(parsed.references.len(), 1);
+        assert_eq!(parse(&value).unwrap(), Item::Array(expected.to_vec()));
+        let checked = examine(&value).unwrap();
+        assert_eq!((checked.items, checked.references.len()), (3, 1));
+    }
+
+    #[test]
+    fn a_reference_that_leads_nowhere_is_an_error() {
+        let large = Bytes::from(vec![7; codec::BLOB_MIN_BYTES]);
+        let mut value = codec::encode(&large).unwrap();
+        let last = value.inline.len() - 1;
+        for (byte, reason) in [
+            (0x01, "a reference to large array 1 of 1"),
+            (0x20, "a reference to large array -1 of 1"),
+            (0x60, "a reference to a large array that is not a number"),
+        ] {
+            value.inline[last] = byte;
+            assert_eq!(check(&value).unwrap_err().reason, reason);
+        }
+    }
+
+    #[test]
+    fn many_data_items_are_well_formed_and_no_tree() {
+        let list = |items: usize| Encoded {
+            inline: [&[0x9f], &vec![0; items - 1][..], &[0xff]].concat(),
+            blobs: Vec::new(),
+        };
+        assert!(parse(&list(MAX_ITEMS)).is_ok());
+        let value = list(MAX_ITEMS + 1);
+        assert_eq!(check(&value), Ok(()));
+        let error = parse(&value).unwrap_err();
+        assert_eq!(error.to_string(), "4000001 data items; at most 4000000 are shown");
+        assert!(parse_plain(&value.inline).is_ok());
+        // Damage is told however long the value is.
+        let cut = Encoded { inline: value.inline[..MAX_ITEMS].to_vec(), blobs: Vec::new() };
+        assert!(check(&cut).is_err());
+        assert!(matches!(parse(&cut), Err(NoTree::Malformed(_))));
     }
 }

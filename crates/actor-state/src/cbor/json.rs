@@ -117,7 +117,7 @@ mod tests {
 
     fn json<T: serde::Serialize>(value: &T) -> String {
         let value = codec::encode(value).unwrap();
-        to_json(&parse(&value).unwrap().item)
+        to_json(&parse(&value).unwrap())
     }
 
     #[test]

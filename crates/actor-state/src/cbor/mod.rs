@@ -9,9 +9,9 @@ mod json;
 mod summary;
 
 pub(crate) use diagnostic::{Layout, render};
-pub(crate) use item::{Item, Malformed, parse, parse_plain};
+pub(crate) use item::{Item, Malformed, NoTree, check, parse, parse_plain};
 pub(crate) use json::to_json;
-pub(crate) use summary::{content_of_bytes, self_contained, summary};
+pub(crate) use summary::{content_of_bytes, raw, summary};
 
 use num_bigint::{BigInt, Sign};
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use persistent_actor::Encoded;
 use persistent_actor::codec::BLOB_TAG;
 
-use super::item::{Head, Parser};
+use super::item::{Checked, Head, Parser, examine};
 use super::{Item, Malformed, NEGATIVE_BIGNUM, POSITIVE_BIGNUM, parse};
 
 /// Tags of values that Python actors save (`docs/format-python.md`).
@@ -66,9 +66,16 @@ pub(crate) fn content_of_bytes<'a>(item: &'a Item<'_>) -> Option<&'a [u8]> {
     }
 }
 
-/// CBOR with the large arrays in place, for programs that know nothing of arrays beside it.
-pub(crate) fn self_contained(value: &Encoded) -> Result<Cow<'_, [u8]>, Malformed> {
-    let references = parse(value)?.references;
+/// The bytes for other programs: the content of a byte string; of any other value, however many
+/// data items it consists of, the CBOR with the large arrays in place, because those programs know
+/// nothing of arrays beside it.
+pub(crate) fn raw(value: &Encoded) -> Result<Cow<'_, [u8]>, Malformed> {
+    let Checked { items, references } = examine(value)?;
+    if items == 1
+        && let Ok(Item::Bytes(content)) = parse(value)
+    {
+        return Ok(content);
+    }
     if references.is_empty() {
         return Ok(Cow::Borrowed(&value.inline));
     }
@@ -107,10 +114,20 @@ mod tests {
     }
 
     #[test]
-    fn self_contained_cbor_means_the_same() {
+    fn raw_cbor_means_the_same() {
         let value = (Bytes::from(vec![3; 70_000]), "text", Bytes::from(vec![4; 80_000]));
         let value = codec::encode(&value).unwrap();
-        let whole = self_contained(&value).unwrap();
-        assert_eq!(parse_plain(&whole).unwrap(), parse(&value).unwrap().item);
+        let whole = raw(&value).unwrap();
+        assert_eq!(parse_plain(&whole).unwrap(), parse(&value).unwrap());
+    }
+
+    #[test]
+    fn a_byte_string_is_raw_without_its_head_wherever_it_lies() {
+        for len in [0, 3, 70_000] {
+            let bytes = Bytes::from(vec![5; len]);
+            assert_eq!(raw(&codec::encode(&bytes).unwrap()).unwrap(), &bytes[..], "{len} bytes");
+        }
+        let pieces = Encoded { inline: vec![0x5f, 0x41, 1, 0x41, 2, 0xff], blobs: Vec::new() };
+        assert_eq!(&*raw(&pieces).unwrap(), [1, 2]);
     }
 }

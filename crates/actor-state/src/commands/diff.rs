@@ -93,7 +93,7 @@ fn side(name: &str, encoded: &Encoded) -> Side {
 
 fn value(encoded: &Encoded) -> Value {
     let shown = match cbor::parse(encoded) {
-        Ok(parsed) => cbor::render(&parsed.item, Layout::Line(VALUE_WIDTH)),
+        Ok(item) => cbor::render(&item, Layout::Line(VALUE_WIDTH)),
         Err(error) => error.to_string(),
     };
     Value { size_bytes: encoded.size(), r#type: cbor::summary(encoded), shown }
@@ -102,7 +102,7 @@ fn value(encoded: &Encoded) -> Value {
 fn change(name: &str, before: &Encoded, after: &Encoded) -> Change {
     let items = (cbor::parse(before), cbor::parse(after));
     let places = match &items {
-        (Ok(before), Ok(after)) => different_places(&before.item, &after.item),
+        (Ok(before), Ok(after)) => different_places(before, after),
         _ => None,
     };
     Change {

@@ -1,7 +1,8 @@
 //! `get`: the value of an attribute.
 
-use std::borrow::Cow;
 use std::io::IsTerminal;
+
+use persistent_actor::Encoded;
 
 use crate::cbor::{self, Item, Layout};
 use crate::cli::GetArgs;
@@ -16,33 +17,33 @@ const MAX_ON_TERMINAL: u64 = 64 * 1024;
 pub(crate) fn run(args: &GetArgs) -> Result<u8, Error> {
     let reading = Reading::named(&args.state, &args.root)?;
     let value = reading.attribute(&args.attribute)?;
-    let item = reading.parse(&args.attribute, value)?;
-    let on_terminal = std::io::stdout().is_terminal() && !args.force;
-    if on_terminal && (args.raw || (args.json && value.size() > MAX_ON_TERMINAL)) {
-        let form = if args.raw { "raw bytes" } else { "JSON" };
-        return Err(Error::Refused(format!(
-            "attribute {:?} has {}: its {form} would flood the terminal; redirect the output to a \
-             file or a pipe, or give --force",
-            args.attribute,
-            show_bytes(value.size())
-        )));
-    }
     let mut out = Output::new();
     if args.raw {
-        let bytes = match cbor::content_of_bytes(&item) {
-            Some(content) => Cow::Borrowed(content),
-            None => cbor::self_contained(value).map_err(|source| Error::Value {
-                path: reading.path.clone(),
-                attribute: args.attribute.clone(),
-                source,
-            })?,
-        };
+        let bytes = cbor::raw(value).map_err(|error| reading.malformed(&args.attribute, error))?;
+        refuse_terminal(args, value)?;
         out.bytes(&bytes)?;
     } else {
+        let item = reading.parse(&args.attribute, value)?;
+        refuse_terminal(args, value)?;
         out.line(&show(&item, args.json))?;
     }
     out.finish()?;
     Ok(0)
+}
+
+/// Refuses to print to a terminal what does not belong there.
+fn refuse_terminal(args: &GetArgs, value: &Encoded) -> Result<(), Error> {
+    let would_flood = args.raw || (args.json && value.size() > MAX_ON_TERMINAL);
+    if !would_flood || args.force || !std::io::stdout().is_terminal() {
+        return Ok(());
+    }
+    let form = if args.raw { "raw bytes" } else { "JSON" };
+    Err(Error::Refused(format!(
+        "attribute {:?} has {}: its {form} would flood the terminal; redirect the output to a file \
+         or a pipe, or give --force",
+        args.attribute,
+        show_bytes(value.size())
+    )))
 }
 
 fn show(item: &Item<'_>, json: bool) -> String {

@@ -1,7 +1,11 @@
 //! `outcome`: did a call commit, and what did it answer.
 
-use persistent_actor::Admission;
+use std::path::Path;
+
 use persistent_actor::ledger::Entry;
+use persistent_actor::store::outcome;
+use persistent_actor::{Admission, CallId, OpenError};
+use rustix::io::Errno;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -26,6 +30,7 @@ struct Report {
 
 pub(crate) fn run(args: &OutcomeArgs) -> Result<u8, Error> {
     let reading = Reading::named(&args.state, &args.root)?;
+    settle(&reading.path, args.call)?;
     let ledger = &reading.state.view.ledger;
     let entry = ledger.entry(args.call);
     // A digest matters only for a call that is remembered.
@@ -43,7 +48,7 @@ pub(crate) fn run(args: &OutcomeArgs) -> Result<u8, Error> {
         if let Some(entry) = entry {
             let value = &entry.reply.value;
             let reply = match cbor::parse(value) {
-                Ok(parsed) => cbor::render(&parsed.item, Layout::Tree),
+                Ok(item) => cbor::render(&item, Layout::Tree),
                 Err(error) => error.to_string(),
             };
             out.line(&format!("sequence {}", entry.commit))?;
@@ -54,6 +59,22 @@ pub(crate) fn run(args: &OutcomeArgs) -> Result<u8, Error> {
     Ok(code)
 }
 
+/// Makes what was read of the state survive power loss: its writer may have been killed before it
+/// did.
+fn settle(path: &Path, call: CallId) -> Result<(), Error> {
+    // What this finds itself may be newer than what was read; that it was synced is what counts.
+    match outcome(path, call) {
+        // A file system that knows no sync, such as squashfs, is one that nobody writes to; at
+        // `power` nothing can have been committed there.
+        Err(OpenError::Unreadable { operation: "sync", source, .. })
+            if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) =>
+        {
+            Ok(())
+        }
+        synced => Ok(synced.map(drop)?),
+    }
+}
+
 fn report(
     args: &OutcomeArgs,
     outcome: &'static str,
@@ -61,7 +82,7 @@ fn report(
 ) -> Result<Report, Error> {
     let reply = entry.map(|entry| {
         let json = match cbor::parse(&entry.reply.value) {
-            Ok(parsed) => cbor::to_json(&parsed.item),
+            Ok(item) => cbor::to_json(&item),
             Err(_) => "null".to_owned(),
         };
         RawValue::from_string(json)

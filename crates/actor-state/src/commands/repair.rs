@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use persistent_actor::CallId;
 use persistent_actor::store::{Salvage, View, salvage};
+use persistent_actor::{CallId, OpenError};
 
-use super::verify::{Finding, damage};
+use super::verify::{Finding, damage, findings};
 use crate::cli::RepairArgs;
 use crate::confirm::confirm;
 use crate::error::{Error, FOUND};
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &RepairArgs) -> Result<u8, Error> {
         }
         Err(error) => error,
     };
-    let Ok(damage) = damage(&path, &error) else { return Err(error) };
+    let damage = repairable(&path, error)?;
     refuse_if_held(&path, "stop it first")?;
     let salvage = salvage(&path)?;
     out.line(&format!("{shown}: damaged"))?;
@@ -47,6 +47,17 @@ pub(crate) fn run(args: &RepairArgs) -> Result<u8, Error> {
     }
     out.finish()?;
     write(args, &path, &plan, &salvage)
+}
+
+/// All that is wrong with a state whose reading ended with `error`; that error if a repair does not
+/// help.
+fn repairable(path: &Path, error: Error) -> Result<Vec<Finding>, Error> {
+    match &error {
+        // The state's own files may be in order. But the rest is not to be had, and what they hold
+        // may be all that is left.
+        Error::Open(OpenError::GroupJournalMissing { .. }) => Ok(findings(&salvage(path)?)),
+        _ => damage(path, &error).map_err(|_| error),
+    }
 }
 
 /// What a repair would make.

@@ -86,7 +86,7 @@ fn report(reading: &Reading) -> Report {
         size_bytes: value.size(),
         r#type: cbor::summary(value),
         value: match cbor::parse(value) {
-            Ok(parsed) => cbor::render(&parsed.item, Layout::Line(VALUE_WIDTH)),
+            Ok(item) => cbor::render(&item, Layout::Line(VALUE_WIDTH)),
             Err(error) => error.to_string(),
         },
     });

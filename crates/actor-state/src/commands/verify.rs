@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use persistent_actor::OpenError;
-use persistent_actor::store::{is_state_file, salvage};
+use persistent_actor::store::{Salvage, is_state_file, salvage};
 use serde::Serialize;
 
 use super::list::{Verdict, actors};
@@ -49,7 +49,8 @@ impl Finding {
 
 pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Error> {
     let path = state_path(&args.path, &args.root)?;
-    let states = if is_root(&path)? { actors(&path)? } else { vec![path] };
+    let is_root = is_root(&path)?;
+    let states = if is_root { actors(&path)? } else { vec![path] };
     let reports: Vec<Report> = states.iter().map(|path| verify(path)).collect();
     let mut out = Output::new();
     if args.json {
@@ -60,12 +61,13 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Error> {
     out.finish()?;
     let code = |report: &Report| match report.verdict {
         Verdict::Ok => 0,
-        // An actor that never saved anything is fine, a state that is not there is not.
+        // An actor that never saved anything is fine, a state that was named and is not there is
+        // not.
         Verdict::Empty => {
-            if states.len() == 1 {
-                FAILED
-            } else {
+            if is_root {
                 0
+            } else {
+                FAILED
             }
         }
         Verdict::Damaged => FOUND,
@@ -127,17 +129,21 @@ pub(crate) fn damage(path: &Path, error: &Error) -> Result<Vec<Finding>, String>
     };
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let first = Finding { file: name, offset: Some(*offset), reason: reason.clone() };
-    let found = salvage(path).map(|salvage| salvage.damage).unwrap_or_default();
-    let found = found.into_iter().map(|damage| Finding {
-        file: damage.file,
-        offset: Some(damage.offset),
-        reason: damage.reason,
-    });
-    let mut all: Vec<Finding> = found.collect();
+    let mut all = salvage(path).map(|salvage| findings(&salvage)).unwrap_or_default();
     if !all.iter().any(|other| other.file == first.file) {
         all.insert(0, first);
     }
     Ok(all)
+}
+
+/// What is wrong with a state that was read as far as it goes.
+pub(crate) fn findings(salvage: &Salvage) -> Vec<Finding> {
+    let found = salvage.damage.iter().map(|damage| Finding {
+        file: damage.file.clone(),
+        offset: Some(damage.offset),
+        reason: damage.reason.clone(),
+    });
+    found.collect()
 }
 
 /// Values that are what was written, but are no CBOR.
@@ -151,7 +157,7 @@ fn unreadable_values(reading: &Reading) -> Vec<Finding> {
         })
     });
     let bad = attributes.chain(replies).filter_map(|(what, value)| {
-        let error = cbor::parse(value).err()?;
+        let error = cbor::check(value).err()?;
         let reason = format!("{what} is {error}");
         Some(Finding { file: reading.state.journal.clone(), offset: None, reason })
     });

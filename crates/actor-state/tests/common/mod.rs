@@ -42,6 +42,13 @@ impl Doctor {
         self.command(args).output().unwrap()
     }
 
+    /// Runs a command whose standard output is a pipe that nobody reads any more.
+    pub(crate) fn run_unread(&self, args: &[&str]) -> Output {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        self.command(args).stdout(writer).output().unwrap()
+    }
+
     /// Runs a command that must end with this exit code, and gives its standard output.
     pub(crate) fn expect(&self, code: i32, args: &[&str]) -> String {
         let output = self.run(args);
