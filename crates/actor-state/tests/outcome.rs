@@ -10,6 +10,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use common::{Doctor, blob, fingerprint, id, open, release, stderr, stdout};
+use persistent_actor::CallId;
+use persistent_actor::ledger::MAX_FOREIGN_EXPIRED;
+use persistent_actor::store::{self, View};
 use rustix::io::Errno;
 
 /// `outcome` of a call of a state, where every `fdatasync` fails with this error.
@@ -65,4 +68,27 @@ fn a_state_that_may_be_read_and_not_written_has_outcomes() {
     assert!(found.starts_with("committed\n"), "{found}");
     assert!(fingerprint(&doctor.path("state")) == before);
     fs::set_permissions(doctor.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn a_call_whose_id_may_have_been_forgotten_is_not_said_to_be_uncommitted() {
+    let doctor = Doctor::new();
+    let mut view = View::default();
+    let foreign = |n: usize| {
+        let mut id = [0; 10];
+        id[..8].copy_from_slice(&n.to_be_bytes());
+        CallId::foreign(id)
+    };
+    for n in 1..=MAX_FOREIGN_EXPIRED {
+        if n == MAX_FOREIGN_EXPIRED {
+            store::create(&doctor.path("fewer"), &view, 0, None).unwrap();
+        }
+        view.ledger.raise_floor(foreign(n).session, 1);
+    }
+    store::create(&doctor.path("as-many"), &view, 0, None).unwrap();
+    let unknown = foreign(0).to_string();
+    for (state, code, text) in [("fewer", 1, "not committed\n"), ("as-many", 3, "forgotten\n")] {
+        let output = doctor.run(&["outcome", state, &unknown]);
+        assert_eq!((output.status.code(), stdout(&output)), (Some(code), text.to_owned()));
+    }
 }

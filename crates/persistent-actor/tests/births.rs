@@ -7,12 +7,15 @@
 mod common;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 
 use common::{Content, Open, Step, Verdict, judge_view, limits, options};
-use persistent_actor::store::{FileStore, Record, Storage, StorageFile, Store, View};
+use persistent_actor::store::{self, FileStore, Record, Storage, StorageFile, Store, View};
 use persistent_actor::testing::{Fault, Loss, SimDisk, Switches};
-use persistent_actor::{Durability, Encoded, OpenError, Options, StoreError, codec};
+use persistent_actor::{
+    CallId, CallOutcome, Durability, Encoded, OpenError, Options, SessionId, StoreError, codec,
+};
 use rustix::io::Errno;
 
 const NAME: &str = "actor";
@@ -131,6 +134,46 @@ fn a_state_whose_maker_was_killed_at_any_point_is_as_durable_as_any_other() {
         }
     }
     println!("{tried} crash points");
+}
+
+/// Ends `work` before operation `at`, as a kill does: nothing comes after it.
+fn kill_at(disk: &SimDisk, at: u64, work: impl FnOnce()) {
+    disk.plan(at, Fault::Before(Box::new(|| resume_unwind(Box::new("killed")))));
+    let _ = catch_unwind(AssertUnwindSafe(work));
+    // If it never came to that, nobody else is killed either.
+    disk.plan(u64::MAX, Fault::Short);
+}
+
+/// The first incarnation is killed anywhere, and so is the next, which replaces its journal.
+#[test]
+fn a_call_that_was_reported_as_committed_stays_so_wherever_its_writers_were_killed() {
+    let whole = SimDisk::default();
+    live(&whole, whole.dir(NAME), &power()).unwrap();
+    let first = whole.operations();
+    open(whole.dir(NAME), &power()).unwrap();
+    let second = whole.operations() - first;
+    let mut reported = 0;
+    for (at, then) in (0..first).flat_map(|at| (0..=second).map(move |then| (at, then))) {
+        let disk = SimDisk::default();
+        kill_at(&disk, at, || live(&disk, disk.dir(NAME), &power()).unwrap());
+        let then = disk.operations() + then;
+        kill_at(&disk, then, || drop(open(disk.dir(NAME), &power()).unwrap()));
+        for sequence in [2, 3] {
+            let id = CallId { session: SessionId(7 << 80), sequence };
+            let found = store::outcome_on(|_| Ok(disk.dir(NAME)), Path::new(NAME), id);
+            if !matches!(found, Ok(CallOutcome::Committed(_))) {
+                continue;
+            }
+            for loss in losses() {
+                let found = disk.crashed(disk.log().len(), loss);
+                let (_, view) =
+                    FileStore::open_on(found.dir(NAME), Path::new(NAME), &power()).unwrap();
+                assert!(view.sequence >= sequence, "killed at {at}, {then}, {loss:?}");
+                reported += 1;
+            }
+        }
+    }
+    assert!(reported > 500, "{reported}");
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub(crate) fn run(args: &OutcomeArgs) -> Result<u8, Error> {
     // A digest matters only for a call that is remembered.
     let (outcome, code) = match ledger.admit(args.call, 0) {
         Admission::Fresh if reading.intents()?.poison(args.call).is_some() => ("parked", FOUND),
+        Admission::Fresh if ledger.may_have_forgotten(args.call) => ("forgotten", FORGOTTEN),
         Admission::Fresh => ("not committed", FOUND),
         Admission::Expired => ("forgotten", FORGOTTEN),
         Admission::Replay(_) | Admission::IdReused => ("committed", 0),

@@ -59,15 +59,28 @@ pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
 /// What became of a call, read from the state at `path`: also while nobody runs it. Claims
 /// nothing and never holds up an actor that is running.
 ///
-/// The journal is synced before this returns, because its writer may have been killed before it
-/// did: a commit at `power` that was reported is not taken back by a power loss.
+/// The journal and its name are synced before this returns, because its writer may have been killed
+/// before it did: a commit at `power` that was reported is not taken back by a power loss.
 ///
 /// # Errors
 /// See [`OpenError`]; [`OpenError::NotFound`] if there is no state.
 pub fn outcome(path: &Path, id: CallId) -> Result<CallOutcome, OpenError> {
-    let disk = Disk::new(open_storage(path, false, true)?, true);
+    outcome_on(|sync| open_storage(path, false, sync), path, id)
+}
+
+/// The same in any [`Storage`], which is opened twice, once to sync it; errors call it `path`.
+///
+/// # Errors
+/// As for [`outcome`].
+#[doc(hidden)]
+pub fn outcome_on(
+    storage: impl Fn(bool) -> Result<Box<dyn Storage>, OpenError>,
+    path: &Path,
+    id: CallId,
+) -> Result<CallOutcome, OpenError> {
+    let disk = Disk::new(storage(true)?, true);
     loop {
-        let found = inspect(path)?;
+        let found = inspect_on(storage(false)?, path)?;
         let intents = found.view.intents().map_err(|source| OpenError::Attribute {
             attribute: crate::intent::ATTRIBUTE.to_owned(),
             source,
@@ -76,7 +89,11 @@ pub fn outcome(path: &Path, id: CallId) -> Result<CallOutcome, OpenError> {
         let Some(FileName::Journal(head)) = FileName::parse(&found.journal) else {
             return Ok(outcome);
         };
-        match disk.open(FileName::Journal(head)).and_then(|journal| disk.sync(&journal)) {
+        let sync = |journal| {
+            disk.sync(&journal)?;
+            disk.sync_names()
+        };
+        match disk.open(FileName::Journal(head)).and_then(sync) {
             Ok(()) => return Ok(outcome),
             // A checkpoint has replaced it since.
             Err(failure) if is_missing(&failure) => {}

@@ -42,7 +42,7 @@ pub(crate) use group::Chain;
 pub use group::{GroupJournal, GroupedState, Member, Ticket, Written};
 #[doc(hidden)]
 pub use inspect::inspect_on;
-pub use inspect::{FileInfo, Inspection, inspect, is_state_file, last_holder, outcome};
+pub use inspect::{FileInfo, Inspection, inspect, is_state_file, last_holder, outcome, outcome_on};
 pub use mapped::MappedFile;
 #[cfg(feature = "redis")]
 pub use redis::RedisStore;
