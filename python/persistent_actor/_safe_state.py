@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ._state import ActorState
+from ._state import SAVES, ActorState
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,7 +20,9 @@ def safe_state(*attributes: str) -> Callable[[F], F]:
 
     Under Ray a retry of a call that was committed gets the reply of that one execution, and the
     method does not run again. When the method raises, nothing is saved and the actor's durable
-    attributes go back to the last commit. Calls run one at a time, also in a threaded actor.
+    attributes go back to the last commit. For that, those that the state does not have yet are
+    committed before the first call runs, as they are then. Calls run one at a time, also in a
+    threaded actor.
 
     The actor keeps its `ActorState` in the attribute `state` or in any other, as long as it has
     only one. The method gets a keyword `call_id`: an id of the caller's own choice, for calls
@@ -47,6 +49,7 @@ def safe_state(*attributes: str) -> Callable[[F], F]:
             state = _find_state(self, method)
             return state._call(self, attributes, call_id, method, args, kwargs)
 
+        setattr(wrapper, SAVES, attributes)
         if not takes_call_id:
             wrapper.__signature__ = _with_call_id(inspect.signature(method))  # type: ignore[attr-defined]
             # Ray looks through wrappers for the signature and would not find the keyword.

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import inspect
 import os
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from . import _call_id, _place, _ray
 from ._call_id import CallId, as_call_id
 from ._errors import NotFoundError, OpenError
-from ._native import State
+from ._native import Snapshot, State
+
+SAVES: Final = "_safe_state_saves"
+"""Under this name a safe-state method carries the names of its attributes."""
 
 
 def _without_password(path: str) -> str:
@@ -55,13 +61,28 @@ class Outcome(NamedTuple):
     """What the call returned, if it is committed."""
 
 
+_ABSENT: Final = object()
+"""The value of an attribute that the actor does not have."""
+
+
+@functools.lru_cache(maxsize=256)
+def _durable_names(actor_class: type, named: tuple[str, ...]) -> frozenset[str]:
+    """The attributes that any safe-state method of a class names, and those `named` beside it."""
+    values = [value for base in actor_class.__mro__ for value in vars(base).values()]
+    functions = filter(inspect.isfunction, values)
+    return frozenset(named).union(*(getattr(function, SAVES, ()) for function in functions))
+
+
 class _Running:
     """The safe-state call that holds the state's lock."""
 
-    def __init__(self, actor: Any) -> None:
+    def __init__(self, actor: Any, attributes: tuple[str, ...]) -> None:
         self.actor = actor
-        self.attributes: dict[str, None] = {}
+        self.attributes = dict.fromkeys(attributes)
         self.updates: dict[str, Any] = {}
+        self.uncommitted: dict[str, Snapshot | None] = {}
+        """What attributes that were never committed go back to; `None`: the actor did not have
+        it."""
 
     def changes(self) -> list[tuple[str, Any]]:
         values = {name: getattr(self.actor, name) for name in self.attributes}
@@ -111,10 +132,12 @@ class ActorState:
       made anew, but not if this Ray cluster knows that it was there: a local path that was opened
       on another node, or by this actor before it was restarted, is a `NotFoundError` that says so.
       `True`: always an error. `False`: never.
-    - `max_calls`, `max_reply_bytes`: how many replies are remembered for retries. Of the
-      65 536 calls before these the ids are known, and their retries get `LedgerExpired`.
+    - `max_calls`, `max_reply_bytes`: how many replies are remembered for retries; those older than
+      7 days may be forgotten, too. Of the 65 536 calls before these the ids are known, and their
+      retries get `LedgerExpired`.
 
-    Methods may be used from several threads.
+    Methods may be used from several threads, but not in a process that was forked from the one
+    that opened the state: there they are a `RuntimeError`.
     """
 
     def __init__(
@@ -150,6 +173,9 @@ class ActorState:
         self._lock = threading.RLock()
         self._running: _Running | None = None
         self._attempts = _Attempts(max_calls)
+        self._process = os.getpid()
+        # Attributes that are known to be committed; none is ever removed.
+        self._committed: set[str] = set()
 
     @property
     def path(self) -> str:
@@ -164,6 +190,7 @@ class ActorState:
     def get(self, attr: str, default: Any) -> Any:
         """The committed value of an attribute, a new object each time. When it was never set,
         `default` is committed first."""
+        self._check_process()
         with self._lock:
             found = self._native.load(attr)
             if found is None:
@@ -175,6 +202,7 @@ class ActorState:
     def update(self, pairs: Iterable[tuple[str, Any]]) -> None:
         """Commits several attributes, all or none. Inside a `safe_state` method they become part
         of that call's commit."""
+        self._check_process()
         changes = list(pairs)
         for pair in changes:
             if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
@@ -183,23 +211,27 @@ class ActorState:
             if self._running is None:
                 self._native.commit(changes)
             else:
-                snapshots = [(name, self._native.snapshot(value)) for name, value in changes]
+                snapshots = [(name, self._native.snapshot(name, value)) for name, value in changes]
                 self._running.updates.update(snapshots)
 
     @property
     def data(self) -> dict[str, Any]:
         """All committed attributes, as new objects."""
+        self._check_process()
         with self._lock:
             loaded = ((name, self._native.load(name)) for name in self._native.names())
             return {name: found[0] for name, found in loaded if found is not None}
 
     def outcome(self, call_id: str | CallId) -> Outcome:
-        """What became of a call; see `call_id_of`."""
+        """What became of a call; see `call_id_of`. Of a call that it does not know, a state that is
+        `Fenced`, or whose commit failed, says nothing: that is an error."""
+        self._check_process()
         status, reply = self._native.outcome(as_call_id(call_id).digest)
         return Outcome(status, reply)
 
     def close(self) -> None:
-        """Gives files and memory back. Everything that is committed stays."""
+        """Gives files and memory back. Everything that is committed stays. In a process that was
+        forked from the one that opened the state, nothing happens."""
         self._native.close()
 
     def __enter__(self) -> ActorState:
@@ -227,10 +259,10 @@ class ActorState:
         kwargs: dict[str, Any],
     ) -> Any:
         """Runs a safe-state method, or answers it from the ledger."""
+        self._check_process()
         with self._lock:
-            outer = self._running
-            if outer is not None:
-                return self._join(outer, actor, attributes, call_id, method, args, kwargs)
+            if self._running is not None:
+                return self._join(self._running, actor, attributes, call_id, method, args, kwargs)
             identity, attempt = self._identify(call_id)
             call, digest = b"", 0
             if identity is not None:
@@ -240,25 +272,30 @@ class ActorState:
                 if remembered is not None:
                     self._attempts.check_retry(call, attempt)
                     return remembered[0]
+            running = _Running(actor, attributes)
+            self._commit_missing(running, attributes)
             before = _call_id.enter(identity)
-            self._running = running = _Running(actor)
-            running.attributes.update(dict.fromkeys(attributes))
+            self._running = running
             try:
                 reply = method(actor, *args, **kwargs)
                 _refuse_lazy(method, reply)
-                changes = running.changes()
-                if identity is None:
-                    self._native.commit(changes)
-                else:
-                    self._native.commit_call(call, digest, changes, reply)
-                    self._attempts.committed(call, attempt)
+                self._commit(running, call, digest, reply)
+                self._attempts.committed(call, attempt)
                 return reply
             except BaseException:
-                self._roll_back(actor)
+                self._roll_back(running)
                 raise
             finally:
                 self._running = None
                 _call_id.leave(before)
+
+    def _commit(self, running: _Running, call: bytes, digest: int, reply: Any) -> None:
+        """Saves what a call has changed, and the call with it if it has an id."""
+        changes = running.changes()
+        if call:
+            self._native.commit_call(call, digest, changes, reply)
+        else:
+            self._native.commit(changes)
 
     def _join(
         self,
@@ -283,6 +320,8 @@ class ActorState:
                 "the same actor: the call is part of that one and has its id"
             )
         outer.attributes.update(dict.fromkeys(attributes))
+        if not self._committed.issuperset(attributes):
+            self._remember(outer, attributes)
         return method(actor, *args, **kwargs)
 
     def _identify(self, call_id: str | CallId | None) -> tuple[CallId | None, int]:
@@ -304,12 +343,62 @@ class ActorState:
         identity = identity if ordinal == 0 else CallId(f"{identity.text}+{ordinal}")
         return identity, task.attempt
 
-    def _roll_back(self, actor: Any) -> None:
-        """Sets the actor's durable attributes to what is committed."""
-        for name in self._native.names():
+    def _check_process(self) -> None:
+        """Refuses a forked child before it waits for a lock: the thread that held it at the fork is
+        not there."""
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"this ActorState was opened in another process (pid {self._process}): open the "
+                "state again here"
+            )
+
+    def _commit_missing(self, running: _Running, attributes: tuple[str, ...]) -> None:
+        """Commits, before the method runs, the durable attributes that the state does not have, so
+        that there is something to go back to. Those that other methods of the class name, too: this
+        one may change one of them and then call, or fail before it calls, the method that saves
+        it."""
+        names = _durable_names(running.actor.__class__, attributes)
+        if self._committed.issuperset(names):
+            return
+        self._committed.update(self._native.names())
+        missing = {name: getattr(running.actor, name, _ABSENT) for name in names - self._committed}
+        values = [(name, value) for name, value in missing.items() if value is not _ABSENT]
+        if values:
+            self._native.commit(values)
+            self._committed.update(name for name, _ in values)
+        running.uncommitted.update(dict.fromkeys(missing.keys() - self._committed))
+
+    def _remember(self, outer: _Running, attributes: tuple[str, ...]) -> None:
+        """The same for a method that begins inside another one and is not in the actor's class, so
+        that nobody knew of its attributes. The outer call may have changed them already: to commit
+        them now would save a part of that call even if it fails. So what they are is kept, and that
+        is what they go back to."""
+        for name in attributes:
+            if name in self._committed or name in outer.uncommitted:
+                continue
+            value = getattr(outer.actor, name, _ABSENT)
+            snapshot = None if value is _ABSENT else self._native.snapshot(name, value)
+            outer.uncommitted[name] = snapshot
+
+    def _roll_back(self, running: _Running) -> None:
+        """Sets the actor's durable attributes to what is committed, or to what they were."""
+        if os.getpid() != self._process:
+            # The process was forked in the method. The exception in the child is its own affair.
+            return
+        actor, committed = running.actor, set(self._native.names())
+        for name in committed:
             found = self._native.load(name)
             if found is not None and hasattr(actor, name):
                 setattr(actor, name, found[0])
+        for name, snapshot in running.uncommitted.items():
+            if name in committed:
+                continue
+            if snapshot is not None:
+                setattr(actor, name, self._native.restore(name, snapshot))
+            elif hasattr(actor, name):
+                # The method may have set it where it cannot be removed, as in the class.
+                with contextlib.suppress(AttributeError):
+                    delattr(actor, name)
 
 
 def _refuse_lazy(method: Callable[..., Any], reply: Any) -> None:

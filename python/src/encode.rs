@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use persistent_actor::Bytes;
 use persistent_actor::codec::{BLOB_MIN_BYTES, BLOB_TAG, Encoded, MAX_DEPTH};
 use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple,
@@ -35,10 +36,11 @@ pub(crate) enum Others {
 }
 
 /// The large buffers met in one commit: an array that is both an attribute and the reply is
-/// stored once. Keeps what it has seen alive, so that an address means one buffer.
+/// stored once. Keeps hold of what it has seen, so that an address means one buffer: a `bytearray`
+/// that lives could still move away and leave its memory to another.
 #[derive(Default)]
 pub(crate) struct Shared {
-    buffers: HashMap<(usize, usize), (Bytes, Py<PyAny>)>,
+    buffers: HashMap<(usize, usize), (Bytes, PyBuffer<u8>)>,
 }
 
 /// Encodes `object`. Buffers that are equal to those of `old`, the value that it replaces, become
@@ -87,20 +89,11 @@ impl Encoder<'_> {
 
     fn put_container(&mut self, object: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Ok(list) = object.cast_exact::<PyList>() {
-            self.nested(|encoder| {
-                encoder.head(ARRAY, list.len() as u64);
-                list.iter().try_for_each(|item| encoder.put(&item))
-            })
+            self.nested(|encoder| encoder.put_list(list))
         } else if let Ok(tuple) = object.cast_exact::<PyTuple>() {
             self.tagged(tags::TUPLE, |encoder| encoder.put_tuple(tuple))
         } else if let Ok(dict) = object.cast_exact::<PyDict>() {
-            self.nested(|encoder| {
-                encoder.head(MAP, dict.len() as u64);
-                dict.iter().try_for_each(|(key, value)| {
-                    encoder.put(&key)?;
-                    encoder.put(&value)
-                })
-            })
+            self.nested(|encoder| encoder.put_dict(dict))
         } else {
             match numpy::kind(object)? {
                 Some(Kind::Array { descr, shape, order, content }) => {
@@ -122,6 +115,32 @@ impl Encoder<'_> {
                 None => self.put_other(object),
             }
         }
+    }
+
+    fn put_list(&mut self, list: &Bound<'_, PyList>) -> PyResult<()> {
+        let announced = list.len();
+        self.head(ARRAY, announced as u64);
+        let mut written = 0;
+        for item in list.iter() {
+            self.put(&item)?;
+            written += 1;
+        }
+        check_unchanged("list", written == announced && list.len() == announced)
+    }
+
+    fn put_dict(&mut self, dict: &Bound<'_, PyDict>) -> PyResult<()> {
+        // A copy: to go on with a dictionary that has changed is a panic.
+        let items = dict.items();
+        let announced = items.len();
+        self.head(MAP, announced as u64);
+        let mut written = 0;
+        for item in items.iter() {
+            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+            self.put(&key)?;
+            self.put(&value)?;
+            written += 1;
+        }
+        check_unchanged("dict", written == announced && dict.len() == announced)
     }
 
     fn put_tuple(&mut self, tuple: &Bound<'_, PyTuple>) -> PyResult<()> {
@@ -188,7 +207,7 @@ impl Encoder<'_> {
                 _ => Bytes::from(content),
             };
             let entry = self.shared.buffers.entry(key);
-            let (blob, _) = entry.or_insert_with(|| (make(), object.clone().unbind()));
+            let (blob, _) = entry.or_insert_with(|| (make(), buffer));
             self.out.blobs.push(blob.clone());
             self.head(TAG, BLOB_TAG);
             self.head(0, self.out.blobs.len() as u64 - 1);
@@ -257,4 +276,13 @@ impl Encoder<'_> {
         self.depth -= 1;
         Ok(())
     }
+}
+
+/// Python code may run between two items of a container: a pickled object's own, finalizers, other
+/// threads. What was announced must be what was written, or nobody can read the value.
+fn check_unchanged(container: &str, is_unchanged: bool) -> PyResult<()> {
+    if is_unchanged {
+        return Ok(());
+    }
+    Err(PyRuntimeError::new_err(format!("a {container} changed while it was saved")))
 }

@@ -6,9 +6,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use persistent_actor::{
-    ActorState, Admission, CallId, Durability, Encoded, LedgerLimits, Reply, ReplyStatus,
+    ActorState, Admission, CallId, Durability, Encoded, LedgerLimits, RESERVED_PREFIX, Reply,
+    ReplyStatus,
 };
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use xxhash_rust::xxh3::xxh3_64;
@@ -31,7 +32,9 @@ pub(crate) struct State {
     epoch: u64,
     id: Option<u128>,
     /// Wakes the thread that does what may wait until a reply has left.
-    maintenance: Mutex<Sender<()>>,
+    maintenance: Arc<Mutex<Sender<()>>>,
+    /// The process that opened it. A forked child has all of this, too, but not the right to write.
+    process: u32,
 }
 
 #[pymethods]
@@ -61,8 +64,8 @@ impl State {
         let state = py.detach(|| options.open(&path)).map_err(|cause| open_error(py, &cause))?;
         let (epoch, id) = (state.epoch(), state.state_id());
         let state = Arc::new(Mutex::new(Some(state)));
-        let maintenance = Mutex::new(start_maintenance(&state)?);
-        Ok(Self { state, allow_pickle, epoch, id, maintenance })
+        let maintenance = Arc::new(Mutex::new(start_maintenance(&state)?));
+        Ok(Self { state, allow_pickle, epoch, id, maintenance, process: std::process::id() })
     }
 
     /// The committed value of an attribute, as a new object, in a tuple; `None` if it was never
@@ -80,10 +83,21 @@ impl State {
         self.with(py, |state| Ok(state.attributes().map(|(name, _)| name.to_owned()).collect()))
     }
 
-    /// Encodes an object now.
-    fn snapshot(&self, object: &Bound<'_, PyAny>) -> PyResult<Snapshot> {
-        let encoded = encode(object, self.others(), None, &mut Shared::default())?;
-        Ok(Snapshot(encoded))
+    /// Encodes the value of an attribute now.
+    fn snapshot(&self, name: &str, object: &Bound<'_, PyAny>) -> PyResult<Snapshot> {
+        check_name(name)?;
+        let encoded = encode(object, self.others(), None, &mut Shared::default());
+        Ok(Snapshot(encoded.map_err(|cause| note(object.py(), cause, name))?))
+    }
+
+    /// What an attribute was when the snapshot was taken, as a new object.
+    fn restore<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        snapshot: &Snapshot,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        decode(py, &snapshot.0, self.allow_pickle).map_err(|cause| note(py, cause, name))
     }
 
     /// Commits attributes, all or none.
@@ -136,6 +150,8 @@ impl State {
         let changes = self.encode_all(py, pairs, &mut shared)?;
         let value = encode(reply, self.others(), None, &mut shared)
             .map_err(|cause| note(py, cause, "the method's reply"))?;
+        // From here on the program may do with its buffers what it likes.
+        drop(shared);
         let reply = Reply { status: ReplyStatus::Returned, value };
         let id = CallId::foreign(call);
         let (done, is_due) = self.with(py, |state| {
@@ -147,23 +163,27 @@ impl State {
     }
 
     /// What became of a call: `("committed", reply)`, `("expired", None)` or
-    /// `("unknown", None)`.
+    /// `("unknown", None)`. The last is not said by a state that is fenced, or whose commit failed:
+    /// the call may be committed all the same.
     fn outcome<'py>(
         &self,
         py: Python<'py>,
         call: [u8; 10],
     ) -> PyResult<(&'static str, Bound<'py, PyAny>)> {
         let id = CallId::foreign(call);
-        let found = self.with(py, |state| {
+        let (reply, is_expired, checked) = self.with(py, |state| {
             let ledger = &state.view().ledger;
-            let entry = ledger.entry(id).map(|entry| entry.reply.value.clone());
-            Ok((entry, ledger.admit(id, 0)))
+            let reply = ledger.entry(id).map(|entry| entry.reply.value.clone());
+            let is_expired = ledger.admit(id, 0) == Admission::Expired;
+            let is_known = reply.is_some() || is_expired;
+            Ok((reply, is_expired, if is_known { Ok(()) } else { state.check() }))
         })?;
+        checked.map_err(|cause| store_error(py, &cause))?;
         let none = py.None().into_bound(py);
-        match found {
-            (Some(reply), _) => Ok(("committed", decode(py, &reply, self.allow_pickle)?)),
-            (None, Admission::Expired) => Ok(("expired", none)),
-            (None, _) => Ok(("unknown", none)),
+        match reply {
+            Some(reply) => Ok(("committed", decode(py, &reply, self.allow_pickle)?)),
+            None if is_expired => Ok(("expired", none)),
+            None => Ok(("unknown", none)),
         }
     }
 
@@ -201,8 +221,12 @@ impl State {
         self.with(py, |state| Ok(state.sequence()))
     }
 
-    /// Gives files and memory back; everything but `close` fails afterwards.
+    /// Gives files and memory back; everything but `close` fails afterwards. In a forked child it
+    /// does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_of_another_process() {
+            return Ok(());
+        }
         py.detach(|| self.state.lock().map(|mut state| drop(state.take())).map_err(|_| broken()))
     }
 }
@@ -212,12 +236,25 @@ impl State {
         if self.allow_pickle { Others::Pickle } else { Others::Refuse }
     }
 
+    /// Whether this is a forked child's copy. Its locks must not be touched: at the fork, a thread
+    /// that the child does not have may have held them.
+    fn is_of_another_process(&self) -> bool {
+        std::process::id() != self.process
+    }
+
     /// Runs `work` on the state without the GIL.
     fn with<T: Send>(
         &self,
         py: Python<'_>,
         work: impl Send + FnOnce(&mut ActorState) -> PyResult<T>,
     ) -> PyResult<T> {
+        if self.is_of_another_process() {
+            let message = format!(
+                "this ActorState was opened in another process (pid {}): open the state again here",
+                self.process
+            );
+            return Err(PyRuntimeError::new_err(message));
+        }
         py.detach(|| {
             let mut state: MutexGuard<'_, Option<ActorState>> =
                 self.state.lock().map_err(|_| broken())?;
@@ -236,6 +273,7 @@ impl State {
     ) -> PyResult<Vec<(String, Encoded)>> {
         let mut changes = Vec::with_capacity(pairs.len());
         for (name, object) in pairs {
+            check_name(&name)?;
             let encoded = if let Ok(snapshot) = object.cast_exact::<Snapshot>() {
                 snapshot.get().0.clone()
             } else {
@@ -254,6 +292,27 @@ impl State {
             let _ = sender.send(());
         }
     }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if self.is_of_another_process() {
+            // They are its parent's: to drop them could wait for locks as above, and it closes what
+            // the parent has open.
+            std::mem::forget((Arc::clone(&self.state), Arc::clone(&self.maintenance)));
+        }
+    }
+}
+
+/// Refuses the names of the library's own attributes.
+fn check_name(name: &str) -> PyResult<()> {
+    if !name.starts_with(RESERVED_PREFIX) {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(format!(
+        "attribute {name:?}: expected a name that does not begin with a NUL character; such names \
+         are reserved"
+    )))
 }
 
 /// Starts the thread that writes checkpoints ahead, between calls. It ends with the state.

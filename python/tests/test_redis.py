@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from redis_server import PASSWORD, RedisServer, is_installed
 from test_safe_state import VICTIM, Counter
+from test_state import in_child, uses
 
 from persistent_actor import (
     ActorState,
@@ -70,6 +71,45 @@ def test_the_newest_opener_of_a_state_in_redis_wins(server: RedisServer) -> None
         older.update([("n", 100)])
     newer.update([("m", 2)])
     assert ActorState(server.url("x")).data == {"n": 1, "m": 2}
+
+
+def test_a_fenced_state_in_redis_does_not_say_what_it_does_not_know(server: RedisServer) -> None:
+    older, newer = Counter(server.url("x")), Counter(server.url("x"))
+    newer.add(1, call_id="a")  # type: ignore[call-arg]
+    assert newer.state.outcome("b") == ("unknown", None)
+    with pytest.raises(Fenced):
+        older.state.outcome("a")
+
+
+def test_a_forked_child_cannot_use_its_parents_state_in_redis(server: RedisServer) -> None:
+    states = [ActorState(server.url("x"))]
+    states[0].update([("n", 1)])
+    for use in uses(states[0]):
+        assert in_child(use).startswith("RuntimeError: this ActorState was opened in another")
+    assert in_child(lambda: states[0].close()) == in_child(states.clear) == "None"
+    states[0].update([("n", states[0].data["n"] + 1)])
+    assert ActorState(server.url("x")).data == {"n": 2}
+
+
+def test_a_child_that_is_forked_during_a_commit_to_redis_waits_for_nothing(
+    server: RedisServer,
+) -> None:
+    states = [ActorState(server.url("x"))]
+    assert server.process is not None
+    server.process.send_signal(signal.SIGSTOP)
+    waiting = threading.Thread(target=states[0].update, args=([("n", 1)],))
+    waiting.start()
+    time.sleep(0.2)
+    try:
+        # The thread in the commit holds all locks; in the child nobody gives them back.
+        for use in uses(states[0]):
+            assert in_child(use).startswith("RuntimeError: this ActorState was opened in another")
+        assert in_child(lambda: states[0].close()) == in_child(states.clear) == "None"
+        assert waiting.is_alive()
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+        waiting.join(timeout=60)
+    assert states[0].data == {"n": 1}
 
 
 def test_a_call_in_redis_runs_once(server: RedisServer) -> None:
@@ -229,6 +269,9 @@ def test_a_commit_that_does_not_reach_the_server_is_an_error_and_no_reply(
     server.start()
     with pytest.raises(Poisoned):
         counter.add(1, call_id="b")  # type: ignore[call-arg]
+    with pytest.raises(Poisoned, match="could not be reached"):
+        counter.state.outcome("b")
+    assert counter.state.outcome("a") == ("committed", 1)
     again = Counter(server.url("x"))
     assert again.counter == 1 and again.state.outcome("b").status == "unknown"
     assert again.add(1, call_id="b") == 2  # type: ignore[call-arg]

@@ -18,6 +18,7 @@ from persistent_actor import (
     Fenced,
     IdReused,
     LedgerExpired,
+    Poisoned,
     child_call_id,
     current_call_id,
     safe_state,
@@ -84,6 +85,127 @@ def test_an_exception_saves_nothing_and_takes_memory_back(path: str) -> None:
     assert counter.add(1) == 6
 
 
+class Plain:
+    """An actor that does not ask its state for first values."""
+
+    counter = 0
+
+    def __init__(self, path: str) -> None:
+        self.state = ActorState(path, durability="process")
+        self.items: list[int] = []
+
+    @safe_state("items", "counter")
+    def add(self, item: int, fail: bool = False) -> list[int]:
+        self.counter += 1
+        self.items.append(item)
+        if fail:
+            raise KeyError("on purpose")
+        return self.items
+
+    @safe_state("counter")
+    def add_inside(self, item: int, fail: str) -> list[int]:
+        self.items.append(-item)
+        if fail == "before":
+            raise KeyError("on purpose")
+        return self.add(item, fail == "inside")
+
+    @safe_state("log")
+    def write(self, entry: str, fail: bool = False) -> list[str]:
+        self.log: list[str] = [*getattr(self, "log", []), entry]
+        if fail:
+            raise KeyError("on purpose")
+        return self.log
+
+
+def test_an_attribute_that_was_never_committed_is_taken_back(path: str) -> None:
+    actor = Plain(path)
+    with pytest.raises(KeyError):
+        actor.add(7, fail=True)
+    assert (actor.items, actor.counter) == ([], 0)
+    assert actor.add(7) == [7]
+    assert ActorState(path).data == {"items": [7], "counter": 1}
+
+
+@pytest.mark.parametrize("fail", ["before", "inside"])
+def test_an_attribute_that_only_an_inner_method_names_is_taken_back(path: str, fail: str) -> None:
+    actor = Plain(path)
+    with pytest.raises(KeyError):
+        actor.add_inside(7, fail)
+    assert (actor.items, actor.counter) == ([], 0)
+    assert actor.add_inside(7, "") == [-7, 7]
+    assert ActorState(path).data == {"items": [-7, 7], "counter": 1}
+
+
+def test_an_attribute_that_a_failed_method_has_made_is_removed_again(path: str) -> None:
+    actor = Plain(path)
+    with pytest.raises(KeyError):
+        actor.write("a", fail=True)
+    assert not hasattr(actor, "log")
+    assert actor.write("a") == ["a"]
+    with pytest.raises(KeyError):
+        actor.write("b", fail=True)
+    assert actor.log == ["a"] == ActorState(path).data["log"]
+
+
+@safe_state("extra", "made")
+def append(actor: Any, fail: bool) -> list[int]:
+    actor.extra.append(1)
+    actor.made = True
+    if fail:
+        raise KeyError("on purpose")
+    result: list[int] = actor.extra
+    return result
+
+
+def test_what_a_safe_function_outside_the_class_changes_is_taken_back(path: str) -> None:
+    class Caller(Plain):
+        def __init__(self, path: str) -> None:
+            super().__init__(path)
+            self.extra: list[int] = []
+
+        @safe_state("counter")
+        def call(self, fail: bool) -> list[int]:
+            return append(self, fail)
+
+    actor = Caller(path)
+    with pytest.raises(KeyError):
+        actor.call(True)
+    assert actor.extra == [] and not hasattr(actor, "made")
+    assert "extra" not in actor.state.data, "nothing is committed in the middle of a call"
+    assert actor.call(False) == [1] == ActorState(path).data["extra"]
+
+
+def test_what_the_state_lacks_is_committed_once_and_not_by_replays(path: str) -> None:
+    def actor(*names: str) -> Any:
+        class Actor(Plain):
+            @safe_state(*names)
+            def bump(self) -> int:
+                self.counter += 1
+                return self.counter
+
+        return Actor(path)
+
+    def commits(actor: Any, call_id: str) -> int:
+        before: int = actor.state._native.sequence
+        actor.bump(call_id=call_id)
+        return int(actor.state._native.sequence - before)
+
+    first = actor("counter")
+    assert [commits(first, "a"), commits(first, "b"), commits(first, "a")] == [2, 1, 0]
+    second = actor("counter", "state_of_the_art")
+    second.state_of_the_art = 2026
+    assert [commits(second, "b"), commits(second, "c"), commits(second, "d")] == [0, 2, 1]
+
+
+def test_a_first_value_that_cannot_be_saved_is_told_before_the_method_runs(path: str) -> None:
+    actor = Plain(path)
+    actor.items = object()  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="allow_pickle") as raised:
+        actor.add(7)
+    assert raised.value.__notes__ == ['in attribute "items"']
+    assert (actor.counter, actor.state.data) == (0, {})
+
+
 def test_a_call_with_an_id_runs_once(path: str) -> None:
     counter = Counter(path)
     assert counter.add(5, call_id="order-17") == 5  # type: ignore[call-arg]
@@ -135,6 +257,21 @@ def test_update_inside_a_safe_method_is_part_of_its_commit(path: str) -> None:
     assert (counter.counter, counter.state.data["last"]) == (1, "good")
 
 
+def test_a_reserved_name_inside_a_safe_method_is_refused_and_nothing_is_saved(path: str) -> None:
+    class Reserved(Counter):
+        @safe_state("counter")
+        def bump(self) -> None:
+            self.counter += 1
+            self.state.update([("\0intents", 5)])
+
+    actor = Reserved(path)
+    for options in ({}, {"call_id": "a"}):
+        with pytest.raises(ValueError, match=r'attribute "\\0intents": expected a name that'):
+            actor.bump(**options)
+    assert actor.counter == 0 and sorted(actor.state.data) == ["array", "counter"]
+    assert Counter(path).counter == 0, "the state can be opened"
+
+
 def test_a_reply_that_cannot_be_stored_saves_nothing(path: str) -> None:
     counter = Counter(path)
     with pytest.raises(TypeError, match="allow_pickle") as raised:
@@ -175,9 +312,23 @@ def test_a_large_reply_is_that_of_its_call_not_the_newest(path: str) -> None:
 def test_outcome_tells_what_became_of_a_call(path: str) -> None:
     counter = Counter(path)
     counter.add(5, call_id="a")  # type: ignore[call-arg]
-    outcome = Counter(path).state.outcome("a")
+    state = Counter(path).state
+    outcome = state.outcome("a")
     assert (outcome.status, outcome.reply) == ("committed", 5)
-    assert counter.state.outcome("b") == ("unknown", None)
+    assert state.outcome("b") == ("unknown", None)
+
+
+def test_a_fenced_actor_does_not_say_what_became_of_calls_that_it_does_not_know(path: str) -> None:
+    older = Counter(path)
+    older.add(1, call_id="known")  # type: ignore[call-arg]
+    newer = Counter(path)
+    newer.add(5, call_id="a")  # type: ignore[call-arg]
+    assert older.state.outcome("known") == ("committed", 1)
+    with pytest.raises(Fenced):
+        older.state.outcome("a")
+    with pytest.raises(Poisoned):
+        older.state.outcome("a")
+    assert newer.state.outcome("a") == ("committed", 6)
 
 
 def test_a_forgotten_reply_is_an_error_not_a_second_run(path: str) -> None:

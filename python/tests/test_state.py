@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
+import signal
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from persistent_actor import (
     PersistentActorError,
     Poisoned,
     StoreError,
+    safe_state,
 )
 
 
@@ -56,6 +60,16 @@ def test_update_commits_all_pairs_or_none(path: str) -> None:
     with pytest.raises(TypeError):
         state.update([("a", 10), ("b", object())])
     assert state.data == {"a": 1, "b": 2} == ActorState(path).data
+
+
+def test_a_reserved_name_is_refused_and_nothing_is_saved(path: str) -> None:
+    state = ActorState(path)
+    message = r'attribute "\\0x": expected a name that does not begin with a NUL character'
+    with pytest.raises(ValueError, match=message):
+        state.update([("n", 1), ("\0x", 1)])
+    with pytest.raises(ValueError, match=message):
+        state.get("\0x", 1)
+    assert state.data == {} == ActorState(path).data
 
 
 def test_update_takes_pairs_only(path: str) -> None:
@@ -154,6 +168,124 @@ def test_threads_may_share_a_state(path: str) -> None:
     for thread in threads:
         thread.join()
     assert state.data == {f"t{n}": 99 for n in range(4)}
+
+
+def in_child(work: Callable[[], object]) -> str:
+    """What `work` returns in a forked child, as text; the child is gone then."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        try:
+            answer = repr(work())
+        except BaseException as error:
+            answer = f"{type(error).__name__}: {error}"
+        os.write(writing, answer.encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as pipe:
+        answer = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0, "it did not hang"
+    return answer
+
+
+def uses(state: ActorState) -> list[Callable[[], object]]:
+    """All that can be done with a state."""
+    native = state._native
+    return [
+        lambda: state.get("n", 0),
+        lambda: state.update([("n", 100)]),
+        lambda: state.data,
+        lambda: state.outcome("a"),
+        lambda: state._call(None, ("n",), None, print, (), {}),
+        lambda: native.load("n"),
+        lambda: native.commit([("n", 100)]),
+        lambda: native.outcome(bytes(10)),
+    ]
+
+
+def test_a_forked_child_cannot_use_the_state_of_its_parent(path: str) -> None:
+    state = ActorState(path)
+    state.update([("n", 1)])
+    refused = f"RuntimeError: this ActorState was opened in another process (pid {os.getpid()})"
+    for use in uses(state):
+        assert in_child(use) == f"{refused}: open the state again here"
+    state.update([("n", state.data["n"] + 1), ("m", 1)])
+    assert ActorState(path).data == {"n": 2, "m": 1}
+
+
+def test_a_forked_child_is_refused_before_it_waits_for_a_lock(path: str) -> None:
+    state = ActorState(path)
+    with state._lock:
+        # The lock belongs to this thread, which is not there in the other one's child.
+        answers: list[str] = []
+        fork = lambda: answers.extend(in_child(use) for use in uses(state))  # noqa: E731
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+    assert len(answers) == len(uses(state))
+    assert all(answer.startswith("RuntimeError: this ActorState") for answer in answers)
+
+
+def test_what_a_forked_child_gives_back_stays_with_its_parent(path: str) -> None:
+    states = [ActorState(path)]
+    states[0].update([("array", np.zeros(100_000, np.uint8))])
+
+    def keeps_files(work: Callable[[], None]) -> bool:
+        before = os.listdir("/proc/self/fd")
+        work()
+        return before == os.listdir("/proc/self/fd")
+
+    files = {file: file.read_bytes() for file in Path(path).iterdir()}
+    for work in (lambda: states[0].close(), states.clear):
+        assert in_child(functools.partial(keeps_files, work)) == "True", "nothing was closed"
+    assert files == {file: file.read_bytes() for file in Path(path).iterdir()}
+    states[0].update([("n", 1)])
+    assert ActorState(path).data["n"] == 1
+
+
+@pytest.mark.parametrize("leave, code", [("exit", 3), ("return", 4)])
+def test_a_child_that_is_forked_in_a_safe_method_saves_nothing(
+    path: str, leave: str, code: int
+) -> None:
+    class Forks:
+        def __init__(self) -> None:
+            self.state = ActorState(path)
+            self.n: int = self.state.get("n", 0)
+
+        @safe_state("n")
+        def fork(self) -> int:
+            self.n += 1
+            child = os.fork()
+            if child != 0:
+                return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            signal.alarm(30)
+            self.n += 100
+            if leave == "exit":
+                raise SystemExit(3)
+            return 0
+
+    parent, actor = os.getpid(), Forks()
+    try:
+        assert actor.fork() == code
+    except BaseException as error:
+        if os.getpid() == parent:
+            raise
+        # The child's own exception, or that it cannot commit.
+        os._exit({SystemExit: 3, RuntimeError: 4}.get(type(error), 5))
+    finally:
+        if os.getpid() != parent:
+            os._exit(6)
+    assert actor.n == 1 == ActorState(path).data["n"]
+
+
+def test_a_forked_child_may_open_the_state_again_and_is_its_writer_then(path: str) -> None:
+    state = ActorState(path)
+    state.update([("n", 1)])
+    assert in_child(lambda: ActorState(path).update([("n", 2)])) == "None"
+    with pytest.raises(Fenced):
+        state.update([("n", 3)])
+    assert ActorState(path).data == {"n": 2}
 
 
 def test_the_errors_are_a_tree() -> None:

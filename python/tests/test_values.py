@@ -5,6 +5,7 @@ from __future__ import annotations
 import fractions
 import math
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -187,6 +188,88 @@ def test_loading_never_runs_code_unless_it_is_allowed(path: str) -> None:
     assert EXPLODED == []
     ActorState(path, durability="process", allow_pickle=True).get("value", None)
     assert EXPLODED == ["bang"]
+
+
+class Meddler:
+    """A value that does something while it is saved."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self.work = work
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.work()
+        return (int, ())
+
+
+def shrink_list() -> Any:
+    value: list[Any] = []
+    value += [Meddler(value.clear), 1, 2]
+    return value
+
+
+def grow_list() -> Any:
+    value: list[Any] = []
+    value += [Meddler(lambda: value.append(3)), 1, 2]
+    return value
+
+
+def shrink_dict() -> Any:
+    value: dict[Any, Any] = {}
+    value |= {"a": Meddler(value.clear), "b": 1}
+    return value
+
+
+def grow_dict() -> Any:
+    value: dict[Any, Any] = {}
+    value |= {"a": Meddler(lambda: value.update(c=3)), "b": 1}
+    return value
+
+
+@pytest.mark.parametrize("make", [shrink_list, grow_list, shrink_dict, grow_dict])
+@pytest.mark.parametrize("wrap", [lambda v: v, lambda v: (1, v)], ids=["bare", "inside"])
+def test_what_changes_while_it_is_saved_is_an_error_and_nothing_is_saved(
+    path: str, make: Callable[[], Any], wrap: Callable[[Any], Any]
+) -> None:
+    state = ActorState(path, durability="process", allow_pickle=True)
+    state.update([("value", 1)])
+    with pytest.raises(RuntimeError, match="changed while it was saved") as raised:
+        state.update([("value", wrap(make())), ("other", 2)])
+    assert raised.value.__notes__ == ['in attribute "value"']
+    assert state.data == {"value": 1}
+    state.update([("value", 2)])
+    assert ActorState(path, durability="process").data == {"value": 2}
+
+
+def test_a_dictionary_whose_keys_change_while_it_is_saved_is_saved_as_it_was(path: str) -> None:
+    value: dict[Any, Any] = {}
+
+    def replace() -> None:
+        value["c"] = value.pop("b")
+
+    value |= {"a": Meddler(replace), "b": 1}
+    assert stored(path, value, allow_pickle=True) == {"a": 0, "b": 1}
+
+
+def test_a_buffer_that_takes_the_place_of_another_in_memory_is_saved_as_itself(path: str) -> None:
+    # Between two others, so that the memory of the one in the middle fits what comes next.
+    before, first, behind = (bytearray(100_000) for _ in range(3))
+    first[:] = b"a" * 100_000
+    later: list[Any] = []
+    refused: list[BufferError] = []
+
+    def replace() -> None:
+        try:
+            first.extend(bytes(10_000_000))
+        except BufferError as error:
+            refused.append(error)
+        later.extend(bytearray(100_000) for _ in range(20))
+
+    found = stored(path, [first, Meddler(replace), later], allow_pickle=True)
+    assert found[2] == [bytes(100_000)] * 20
+    assert found[0] == b"a" * 100_000
+    assert refused, "what is being saved keeps its memory"
+    first.clear()
+    assert before == behind
 
 
 def test_a_value_that_contains_itself_is_refused(path: str) -> None:
