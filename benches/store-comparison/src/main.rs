@@ -18,7 +18,7 @@ mod stats;
 mod targets;
 mod workload;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Seek, Write, stderr, stdout};
 use std::path::Path;
 use std::process::ExitCode;
@@ -67,17 +67,18 @@ fn wrong_usage(message: impl std::fmt::Display) -> ! {
     Cli::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
 }
 
-/// Opens a result file before anything is measured.
+/// Opens a result file before anything is measured; what is in it stays until there is something to
+/// take its place.
 fn open_output(flag: &str, path: Option<&Path>) -> Option<File> {
     let path = path?;
-    match File::create(path) {
+    match OpenOptions::new().write(true).create(true).truncate(false).open(path) {
         Ok(file) => Some(file),
         Err(error) => wrong_usage(format!("{flag} {}: {error}", path.display())),
     }
 }
 
-fn compare(args: &RunArgs) -> Result<()> {
-    let dir = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+/// Refuses what cannot be done before any file is opened.
+fn check_flags(args: &RunArgs, dir: &Path) {
     if !dir.is_dir() {
         wrong_usage(format!("--dir {}: expected a directory that exists", dir.display()));
     }
@@ -86,6 +87,17 @@ fn compare(args: &RunArgs) -> Result<()> {
         let expected = names.join(", ");
         wrong_usage(format!("--engines {word}: expected a part of one of these names: {expected}"));
     }
+    if let Some(path) = args.json.as_ref().filter(|_| args.json == args.csv) {
+        wrong_usage(format!(
+            "--json and --csv {}: two outputs cannot share a file",
+            path.display()
+        ));
+    }
+}
+
+fn compare(args: &RunArgs) -> Result<()> {
+    let dir = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+    check_flags(args, &dir);
     let mut json = open_output("--json", args.json.as_deref());
     let mut csv = open_output("--csv", args.csv.as_deref());
     let seed = args.seed.unwrap_or_else(rand::random);
@@ -126,9 +138,28 @@ fn print(text: &str) -> Result<()> {
 /// Writes a result file anew, after each table.
 fn save(file: Option<&mut File>, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let Some(file) = file else { return Ok(()) };
-    file.rewind()?;
-    file.set_len(0)?;
+    // A pipe or a device cannot be cut to a length, and need not be.
+    if file.metadata()?.is_file() {
+        file.rewind()?;
+        file.set_len(0)?;
+    }
     let mut buffered = BufWriter::new(file);
     write(&mut buffered)?;
     Ok(buffered.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_file_keeps_what_is_in_it_until_there_is_a_result() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.json");
+        std::fs::write(&path, "the results of yesterday").unwrap();
+        let mut file = open_output("--json", Some(&path)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "the results of yesterday");
+        save(Some(&mut file), |to| Ok(to.write_all(b"today")?)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "today");
+    }
 }

@@ -70,9 +70,11 @@ enum AppError {
 impl AppError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Plot(_) => USAGE,
+            Self::Usage(_) => USAGE,
+            Self::Plot(error) if error.is_usage() => USAGE,
             Self::Ray(error) if error.is_usage() => USAGE,
             Self::Floors(error) if error.is_usage() => USAGE,
+            Self::LongRun(error) if error.is_usage() => USAGE,
             Self::Stopped { code, .. } => *code,
             _ => FAILED,
         }

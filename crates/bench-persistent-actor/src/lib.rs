@@ -5,7 +5,7 @@
 //! [`parallel`] and [`verification`]) → [`measurement`] (what was found) → [`export`], [`output`],
 //! [`plot`]; several runs are put together by [`repeat`]. [`chaos`] kills everything and compares
 //! with the right answer; [`floors`] measures what the machine allows, [`long_run`] whether a long
-//! life costs anything; [`ray`] runs the same workload on Ray.
+//! life costs anything; [`reopened`] looks at what a run has left on disk; [`ray`] runs the same workload on Ray.
 
 pub mod actors;
 pub mod app;
@@ -30,6 +30,7 @@ pub mod processor;
 pub mod progress;
 pub mod ray;
 pub mod recorder;
+pub mod reopened;
 pub mod repeat;
 pub mod resume;
 pub mod run_file;

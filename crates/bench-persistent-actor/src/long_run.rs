@@ -16,7 +16,7 @@ use crate::machine_load::LoadWatch;
 use crate::measurement::{Distribution, quantile};
 use crate::member::Member;
 use crate::notes::{self, Notes};
-use crate::state_dir::{StateDir, StateDirError};
+use crate::scenario::{self, UsageError};
 use crate::{processor, warnings};
 
 /// How many rows a run gives.
@@ -40,8 +40,8 @@ pub enum LongRunError {
     #[error("cannot {0}: {1}")]
     System(&'static str, #[source] io::Error),
     /// There is no place for the state.
-    #[error("--dir: {0}")]
-    Dir(#[from] StateDirError),
+    #[error(transparent)]
+    Usage(#[from] UsageError),
     /// The actor has not applied the calls that were answered.
     #[error("{answered} calls were answered, but {applied} applied")]
     Wrong {
@@ -50,6 +50,13 @@ pub enum LongRunError {
         /// How many took effect.
         applied: u64,
     },
+}
+
+impl LongRunError {
+    /// Whether what was typed is wrong.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Usage(_))
+    }
 }
 
 impl From<CallError> for LongRunError {
@@ -200,8 +207,7 @@ fn disk_bytes_of(path: &Path) -> io::Result<u64> {
 /// # Errors
 /// See [`LongRunError`].
 pub fn main(args: &LongRunArgs) -> Result<(), LongRunError> {
-    let root = args.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let dir = StateDir::temporary(&root)?;
+    let dir = scenario::temporary_dir("--dir", args.dir.as_deref())?;
     if let Err(error) = processor::stay_on_one() {
         notes::print(&format!("warning: cannot stay on one processor: {error}"));
     }
@@ -210,7 +216,7 @@ pub fn main(args: &LongRunArgs) -> Result<(), LongRunError> {
         .build()
         .map_err(|error| LongRunError::System("start the runtime", error))?;
     let watch = LoadWatch::begin();
-    let notes = Notes::new(PARTS, "parts", false);
+    let notes = Notes::new(PARTS, "parts", args.quiet);
     let level: Durability = args.durability.into();
     print(&format!("{COLUMNS}\n"))?;
     let done = runtime.block_on(run(dir.path(), level, args.calls, |part| {

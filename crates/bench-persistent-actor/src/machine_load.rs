@@ -23,7 +23,7 @@ const STOLEN_SHARE: f64 = 0.01;
 pub struct MachineLoad {
     /// How long the measurement took. Seconds.
     pub wall_s: f64,
-    /// How many processors there are.
+    /// How many processors the machine has, also those on which this program does not run.
     pub processors: usize,
     /// The time that other programs computed; `None` when unknown. Seconds of one processor.
     pub others_s: Option<f64>,
@@ -84,7 +84,7 @@ impl LoadWatch {
         let others = seconds(|ticks| ticks.busy).zip(seconds(|ticks| ticks.own));
         MachineLoad {
             wall_s: self.begin.elapsed().as_secs_f64(),
-            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            processors: processors(),
             others_s: others.map(|(busy, own)| (busy - own).max(0.0)),
             stolen_s: seconds(|ticks| ticks.stolen),
             load_average_before: self.load_average,
@@ -124,6 +124,22 @@ impl Ticks {
     }
 }
 
+/// How many processors the machine has: those whose time the kernel's sums contain. This program
+/// may have chosen to run on one alone.
+fn processors() -> usize {
+    let counted = fs::read_to_string("/proc/stat").map_or(0, |machine| count_processors(&machine));
+    match counted {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        counted => counted,
+    }
+}
+
+/// How many lines there are of single processors (`cpu0`, `cpu1` and so on).
+fn count_processors(machine: &str) -> usize {
+    let numbers = machine.lines().filter_map(|line| line.strip_prefix("cpu"));
+    numbers.filter(|number| number.starts_with(|c: char| c.is_ascii_digit())).count()
+}
+
 fn load_average() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }
@@ -141,6 +157,27 @@ mod tests {
         assert_eq!(Ticks::parse("cpu  1 2\n", process), None);
         assert_eq!(Ticks::parse(machine, "12 (a"), None);
         assert!(Ticks::now().is_some(), "this machine has the files");
+    }
+
+    #[test]
+    fn every_processor_of_the_machine_counts_and_nothing_else() {
+        let machine = "cpu  9 9\ncpu0 1 2\ncpu1 1 2\ncpu17 1 2\nintr 5 cpu3\ncpuidle 4\n";
+        assert_eq!(count_processors(machine), 3);
+        assert_eq!(count_processors(""), 0);
+    }
+
+    #[test]
+    fn a_program_that_stays_on_one_processor_still_knows_of_all() {
+        let all = count_processors(&fs::read_to_string("/proc/stat").unwrap());
+        // The place is that of a thread; this one ends with the test.
+        let load = std::thread::spawn(|| {
+            crate::processor::stay_on_one().unwrap();
+            LoadWatch::begin().end()
+        });
+        let load = load.join().unwrap();
+        assert_eq!(load.processors, all);
+        let load = MachineLoad { wall_s: 1.0, stolen_s: Some(0.1), ..load };
+        assert_eq!(load.stolen_share(), Some(0.1 / all as f64), "of all processors' time");
     }
 
     #[test]

@@ -39,6 +39,11 @@ impl Notes {
         }
     }
 
+    /// Prints a line that says what is wrong, quiet or not.
+    pub fn error(&self, text: &str) {
+        self.bar.suspend(|| print(text));
+    }
+
     /// Takes the progress bar away.
     pub fn end(&self) {
         self.bar.finish_and_clear();

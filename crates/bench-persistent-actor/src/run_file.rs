@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use persistent_actor::Durability;
 use serde::{Deserialize, Serialize};
 
 /// The file's name.
@@ -23,7 +24,7 @@ const VERSION: u64 = 1;
 /// More is no run file. Bytes.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// What determines a run's calls and its right answer.
+/// What determines a run's calls and its right answer, and what that answer survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunParameters {
     /// Whether the state is 10 MiB.
@@ -32,6 +33,9 @@ pub struct RunParameters {
     pub num_actors: usize,
     /// How many rounds.
     pub num_rounds: u64,
+    /// What the states survive; `None` in files of earlier versions, which did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
 }
 
 /// The whole file.
@@ -112,7 +116,12 @@ pub fn read(dir: &Path) -> Result<RunParameters, RunFileError> {
 mod tests {
     use super::*;
 
-    const PARAMETERS: RunParameters = RunParameters { large: true, num_actors: 7, num_rounds: 5 };
+    const PARAMETERS: RunParameters = RunParameters {
+        large: true,
+        num_actors: 7,
+        num_rounds: 5,
+        durability: Some(Durability::Process),
+    };
 
     #[test]
     fn a_run_file_reads_back_what_was_written() {
@@ -121,6 +130,14 @@ mod tests {
         write(dir.path(), PARAMETERS).unwrap();
         assert_eq!(read(dir.path()).unwrap(), PARAMETERS);
         assert!(!dir.path().join(UNFINISHED).exists());
+    }
+
+    #[test]
+    fn a_run_file_of_an_earlier_version_does_not_say_what_its_states_survive() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = br#"{"version":1,"large":true,"num_actors":7,"num_rounds":5}"#;
+        fs::write(dir.path().join(NAME), text).unwrap();
+        assert_eq!(read(dir.path()).unwrap(), RunParameters { durability: None, ..PARAMETERS });
     }
 
     #[test]

@@ -130,8 +130,8 @@ impl Scenario {
 
     /// What tells this run from others.
     pub fn parameters(&self) -> RunParameters {
-        let &Self { large, num_actors, num_rounds, .. } = self;
-        RunParameters { large, num_actors, num_rounds }
+        let &Self { large, num_actors, num_rounds, durability, .. } = self;
+        RunParameters { large, num_actors, num_rounds, durability: Some(durability) }
     }
 
     /// Whether actors are killed.
@@ -289,7 +289,11 @@ pub fn outputs(args: &RunArgs) -> Result<Outputs, UsageError> {
     Ok(Outputs { csv, json, timeline, quiet: args.quiet })
 }
 
-fn refuse_same_file(
+/// Refuses a file that two outputs would overwrite for each other.
+///
+/// # Errors
+/// [`UsageError::SameFile`]
+pub(crate) fn refuse_same_file(
     flags: &'static str,
     a: &Option<PathBuf>,
     b: &Option<PathBuf>,
@@ -360,12 +364,22 @@ pub fn empty_state_dir(args: &RunArgs) -> Result<StateDir, UsageError> {
 /// # Errors
 /// [`UsageError::StateDir`]
 pub fn temporary_state_dir() -> Result<StateDir, UsageError> {
-    let root = std::env::temp_dir();
-    StateDir::temporary(&root).map_err(|source| UsageError::StateDir {
-        flag: "TMPDIR",
-        path: root,
-        source,
-    })
+    temporary_dir("--state-dir", None)
+}
+
+/// The same in the directory that this flag names, if it names one.
+///
+/// # Errors
+/// [`UsageError::StateDir`]
+pub(crate) fn temporary_dir(
+    flag: &'static str,
+    root: Option<&Path>,
+) -> Result<StateDir, UsageError> {
+    let (flag, path) = match root {
+        Some(root) => (flag, root.to_owned()),
+        None => ("TMPDIR", std::env::temp_dir()),
+    };
+    StateDir::temporary(&path).map_err(|source| UsageError::StateDir { flag, path, source })
 }
 
 #[cfg(test)]

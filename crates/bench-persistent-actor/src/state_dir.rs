@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::run_file::{self, RunFileError, RunParameters};
+use persistent_actor::Durability;
 use rustix::fs::{Access, FlockOperation, access, flock, fstatfs};
 use rustix::io::Errno;
 
@@ -22,6 +23,9 @@ const RAY_PREFIX: &str = "bench-ray.";
 
 /// Private to the user.
 const MODE: u32 = 0o700;
+
+/// The permission bits that let others change a directory.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// `f_type` of a file system in memory (statfs(2)).
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -54,6 +58,15 @@ pub enum StateDirError {
         begun: String,
         /// As a flag.
         given: String,
+    },
+    /// Somebody else could change the states in it.
+    #[error(
+        "others can change this directory ({reason}); expected a directory of your own that \
+         neither its group nor others can write (chmod go-w)"
+    )]
+    NotPrivate {
+        /// The owner or the permissions.
+        reason: String,
     },
     /// Something is in it.
     #[error(
@@ -104,6 +117,11 @@ impl StateDir {
         differs(actors(begun), actors(run))?;
         let rounds = |run: RunParameters| format!("--num-rounds={}", run.num_rounds);
         differs(rounds(begun), rounds(run))?;
+        if let (Some(begun), Some(given)) = (begun.durability, run.durability) {
+            let flag = |durability: Durability| format!("--durability={durability}");
+            differs(flag(begun), flag(given))?;
+        }
+        check_private(path)?;
         let directory = File::open(path).map_err(|error| StateDirError::Io("open", error))?;
         Ok(Self { path: path.to_owned(), directory, temporary: None })
     }
@@ -127,6 +145,7 @@ impl StateDir {
                 return Err(StateDirError::NotEmpty { entry });
             }
         }
+        check_private(path)?;
         access(path, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|error| StateDirError::Io("write to", error.into()))?;
         let directory = File::open(path).map_err(|error| StateDirError::Io("open", error))?;
@@ -225,6 +244,21 @@ fn remove_abandoned(root: &Path, prefix: &str) {
     }
 }
 
+/// What the engine asks of a directory, found out before anything is in it.
+fn check_private(path: &Path) -> Result<(), StateDirError> {
+    let found = fs::metadata(path).map_err(|error| StateDirError::Io("look at", error))?;
+    let (owner, user) = (found.uid(), rustix::process::geteuid().as_raw());
+    let mode = found.mode() & 0o7777;
+    let reason = if owner != user {
+        format!("it belongs to user {owner}, this is user {user}")
+    } else if mode & WRITABLE_BY_OTHERS != 0 {
+        format!("its mode is {mode:04o}")
+    } else {
+        return Ok(());
+    };
+    Err(StateDirError::NotPrivate { reason })
+}
+
 fn try_lock(directory: &File) -> Result<bool, StateDirError> {
     match flock(directory, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
@@ -243,6 +277,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_temporary_directory_is_private_and_goes_away() {
@@ -284,14 +319,19 @@ mod tests {
         assert!(matches!(error, StateDirError::NotEmpty { .. }), "{error}");
     }
 
-    const RUN: RunParameters = RunParameters { large: false, num_actors: 20, num_rounds: 20 };
+    const RUN: RunParameters = RunParameters {
+        large: false,
+        num_actors: 20,
+        num_rounds: 20,
+        durability: Some(Durability::Power),
+    };
 
     #[test]
     fn a_run_is_resumed_with_its_own_parameters_alone() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("state");
         assert!(matches!(StateDir::resume(&path, RUN), Err(StateDirError::RunFile(_))));
-        fs::create_dir(&path).unwrap();
+        fs::DirBuilder::new().mode(MODE).create(&path).unwrap();
         fs::write(path.join(run_file::UNFINISHED), "").unwrap();
         drop(StateDir::keep(&path, RUN).unwrap());
         assert!(matches!(StateDir::keep(&path, RUN), Err(StateDirError::Begun)));
@@ -300,11 +340,34 @@ mod tests {
             (RunParameters { large: true, ..RUN }, "--large"),
             (RunParameters { num_actors: 7, ..RUN }, "--num-actors=20"),
             (RunParameters { num_rounds: 7, ..RUN }, "--num-rounds=20"),
+            (RunParameters { durability: Some(Durability::Process), ..RUN }, "--durability=power"),
         ] {
             let error = StateDir::resume(&path, other).unwrap_err().to_string();
             assert!(error.contains(flag), "{error}");
         }
         assert_eq!(run_file::read(&path).unwrap(), RUN);
+        // Earlier versions did not say what the states survive.
+        run_file::write(&path, RunParameters { durability: None, ..RUN }).unwrap();
+        assert!(StateDir::resume(&path, RUN).is_ok());
+    }
+
+    #[test]
+    fn a_directory_that_others_can_change_is_refused_and_nothing_is_in_it() {
+        let root = tempfile::tempdir().unwrap();
+        let permit = |mode| fs::set_permissions(root.path(), PermissionsExt::from_mode(mode));
+        for mode in [0o775, 0o707, 0o770, 0o1777] {
+            permit(mode).unwrap();
+            for error in [StateDir::keep(root.path(), RUN), StateDir::empty(root.path())] {
+                let error = error.unwrap_err().to_string();
+                assert!(error.contains(&format!("its mode is {mode:04o}")), "{error}");
+            }
+            assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+        }
+        permit(0o755).unwrap();
+        drop(StateDir::keep(root.path(), RUN).unwrap());
+        permit(0o775).unwrap();
+        let error = StateDir::resume(root.path(), RUN).unwrap_err();
+        assert!(matches!(error, StateDirError::NotPrivate { .. }), "{error}");
     }
 
     #[test]

@@ -77,13 +77,15 @@ impl Summary {
 /// Wiley 1999, section 3.2.)
 fn median_interval(sorted: &[f64]) -> Option<Interval> {
     let n = sorted.len();
-    // The probability of each number of heads, beginning with none, and of so many or fewer.
-    let mut probability = 0.5f64.powi(i32::try_from(n).ok()?);
+    // The probability of each number of heads, beginning with none, and of so many or fewer. Of
+    // many values the first probabilities are smaller than the smallest number above 0, so the
+    // logarithm is kept.
+    let mut ln_probability = n as f64 * 0.5f64.ln();
     let mut tail = 0.0;
     let mut best = None;
     for j in 0..n / 2 {
-        tail += probability;
-        probability *= (n - j) as f64 / (j + 1) as f64;
+        tail += ln_probability.exp();
+        ln_probability += ((n - j) as f64 / (j + 1) as f64).ln();
         let confidence = 1.0 - 2.0 * tail;
         if confidence < CONFIDENCE {
             break;
@@ -145,7 +147,20 @@ mod tests {
         for n in 0..6 {
             assert_eq!(interval(n), None, "{n} values say too little");
         }
-        assert!(interval(10_000).is_some_and(|found| found.0 < 5000.5 && found.1 > 5000.5));
+    }
+
+    #[test]
+    fn the_interval_of_very_many_values_is_no_wider_than_it_need_be() {
+        // From 1075 values on, 0.5 to the power of their number is no number above 0 any more.
+        for n in [1074, 1075, 1100, 10_000] {
+            let values: Vec<f64> = (1..=n).map(f64::from).collect();
+            let found = median_interval(&values).unwrap();
+            assert!((0.95..0.97).contains(&found.confidence), "{n}: {}", found.confidence);
+            let n = f64::from(n);
+            let low = n / 2.0 - 0.98 * n.sqrt();
+            assert!((found.low - low).abs() <= 1.5, "{n}: rank {}, about {low}", found.low);
+            assert_eq!(found.high, n + 1.0 - found.low);
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::notes::Notes;
 use crate::parallel;
 use crate::ray::{self, RayError};
 use crate::recorder::{Counts, Recorder};
+use crate::reopened;
 use crate::scenario::{Engine, Kills, Scenario};
 use crate::start::{Start, examine};
 use crate::state_dir::StateDir;
@@ -71,13 +72,29 @@ pub async fn run(
         return Ok(ray::run(scenario, settings, state_dir, recorder, notes).await?);
     }
     let node = open_node(scenario, state_dir, recorder)?;
-    let measured = if scenario.large {
-        run_members::<LargeActorHandle>(scenario, &node, recorder, notes).await
+    if scenario.large {
+        run_and_check::<LargeActorHandle>(scenario, node, state_dir, recorder, notes).await
     } else {
-        run_members::<SmallActorHandle>(scenario, &node, recorder, notes).await
-    };
+        run_and_check::<SmallActorHandle>(scenario, node, state_dir, recorder, notes).await
+    }
+}
+
+/// Runs, and when all is measured and every actor gone, looks at what is on disk.
+async fn run_and_check<M: Member>(
+    scenario: &Scenario,
+    node: Node,
+    state_dir: &StateDir,
+    recorder: &Recorder,
+    notes: &Notes,
+) -> Result<Measurement, RunError> {
+    let measured = run_members::<M>(scenario, &node, recorder, notes).await;
     node.shutdown().await;
-    measured
+    let mut measured = measured?;
+    if measured.verified {
+        measured.diverged = reopened::check_run::<M>(scenario, state_dir, notes).await?;
+        measured.verified = measured.diverged == 0;
+    }
+    Ok(measured)
 }
 
 /// Opens the node that a run with this scenario needs.
@@ -294,6 +311,15 @@ pub(crate) async fn wait(delay: Duration) {
     }
 }
 
+/// The right answer.
+pub(crate) fn right_states<N: Number>(scenario: &Scenario) -> Vec<N> {
+    let (actors, rounds) = (scenario.num_actors, scenario.num_rounds);
+    match scenario.workload {
+        Workload::Chain => chain::final_states::<N>(actors, rounds),
+        Workload::Parallel => vec![parallel::final_state::<N>(rounds); actors],
+    }
+}
+
 /// The comparison with the right answer.
 pub(crate) struct Verdict {
     pub(crate) final_states: Vec<String>,
@@ -310,11 +336,7 @@ impl Verdict {
         seen: &[Seen<N>],
         states: &[Option<N>],
     ) -> Self {
-        let (actors, rounds) = (scenario.num_actors, scenario.num_rounds);
-        let right = match scenario.workload {
-            Workload::Chain => chain::final_states::<N>(actors, rounds),
-            Workload::Parallel => vec![parallel::final_state::<N>(rounds); actors],
-        };
+        let right = right_states::<N>(scenario);
         let diverged = states.iter().zip(&right).filter(|(is, right)| is.as_ref() != Some(right));
         let first = |state: &Option<N>| state.clone().unwrap_or_else(N::one);
         let mut accounts: Vec<_> =

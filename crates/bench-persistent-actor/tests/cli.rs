@@ -4,6 +4,9 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use common::{Bench, assert_expected, stderr, stdout};
 
 #[test]
@@ -78,10 +81,13 @@ const BAD_INPUT: &[&[&str]] = &[
     &["--delay-ms=0", "--safe-state", "--state-dir=foreign.csv"],
     &["--delay-ms=0", "--safe-state", "--state-dir=full"],
     &["--delay-ms=0", "--safe-state", "--state-dir=/proc/none"],
+    &["--delay-ms=0", "--safe-state", "--state-dir=shared"],
+    &["--delay-ms=0", "--safe-state", "--workload=parallel", "--state-dir=shared"],
     &["--delay-ms=0", "--resume"],
     &["--delay-ms=0", "--safe-state", "--resume", "--state-dir=missing"],
     &["--delay-ms=0", "--safe-state", "--resume", "--state-dir=full"],
     &["--delay-ms=0", "--safe-state", "--resume", "--state-dir=damaged"],
+    &["--delay-ms=0", "--safe-state", "--num-rounds=1", "--resume", "--state-dir=begun"],
     &["--delay-ms=0", "--resume", "--state-dir=missing"],
     &["--delay-ms=0", "--safe-state", "--resume", "--state-dir=full", "--output=out.csv"],
     &["--delay-ms=0", "--engine=spark"],
@@ -113,6 +119,8 @@ const BAD_INPUT: &[&[&str]] = &[
     &["plot", "foreign.csv"],
     &["plot", "binary.csv"],
     &["plot", "default.csv"],
+    &["plot", "default.csv", "--output-dir=missing"],
+    &["plot", "default.csv", "--output-dir=foreign.csv"],
     &["table", "wrong.csv"],
     &["engines", "default.csv"],
     &["floors", "--repeat=0"],
@@ -121,11 +129,35 @@ const BAD_INPUT: &[&[&str]] = &[
     &["floors", "--json=missing/out.json"],
     &["floors", "--csv=."],
     &["floors", "--dir=/proc/none"],
+    &["floors", "--dir=/proc/none", "--json=new.json", "--csv=new.csv"],
+    &["floors", "--json=same", "--csv=same"],
     &["scaling", "--only=colour"],
     &["scaling", "--output-dir=missing"],
+    &["scaling", "--dir=/proc/none"],
     &["long-run", "--calls=0"],
     &["long-run", "--durability=none"],
+    &["long-run", "--dir=/proc/none"],
 ];
+
+/// What is in a directory, by name.
+fn names(dir: &Path) -> Vec<std::ffi::OsString> {
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names
+}
+
+/// Makes a directory that a group can write, and one in which a run was begun.
+fn make_shared(bench: &Bench) {
+    let permit = |name: &str, mode| {
+        std::fs::set_permissions(bench.path(name), PermissionsExt::from_mode(mode)).unwrap();
+    };
+    std::fs::create_dir(bench.path("shared")).unwrap();
+    permit("shared", 0o775);
+    let flags = ["--delay-ms=0", "--safe-state", "--num-rounds=1", "--state-dir=begun"];
+    assert!(bench.run(&flags).status.success());
+    permit("begun", 0o777);
+}
 
 #[test]
 fn every_bad_input_is_named_with_what_would_be_accepted() {
@@ -143,6 +175,8 @@ fn every_bad_input_is_named_with_what_would_be_accepted() {
     std::fs::create_dir_all(bench.path("full/actor-0")).unwrap();
     std::fs::create_dir(bench.path("damaged")).unwrap();
     std::fs::write(bench.path("damaged/run.json"), "{").unwrap();
+    make_shared(&bench);
+    let before = names(bench.tmp.path());
     let mut text = String::new();
     for args in BAD_INPUT {
         let output = bench.run(args);
@@ -154,7 +188,48 @@ fn every_bad_input_is_named_with_what_would_be_accepted() {
     for (name, content) in &files {
         assert_eq!(&std::fs::read(bench.path(name)).unwrap(), content, "{name} is unharmed");
     }
+    let new: Vec<_> =
+        names(bench.tmp.path()).into_iter().filter(|name| !before.contains(name)).collect();
+    assert_eq!(new, [""; 0], "nothing is left behind");
+    assert_eq!(names(&bench.path("shared")), [""; 0], "the corrected command finds it empty");
     bench.assert_clean();
+}
+
+#[test]
+fn a_state_directory_that_was_refused_can_be_used_when_it_is_private() {
+    let bench = Bench::new();
+    make_shared(&bench);
+    let flags = ["--delay-ms=0", "--safe-state", "--num-rounds=1", "--state-dir=shared"];
+    assert_eq!(bench.run(&flags).status.code(), Some(2));
+    std::fs::set_permissions(bench.path("shared"), PermissionsExt::from_mode(0o755)).unwrap();
+    let output = bench.run(&flags);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn a_temporary_directory_that_cannot_be_used_is_named_as_what_it_is() {
+    let bench = Bench::new();
+    for args in [&["floors"][..], &["scaling"], &["long-run"], &["--delay-ms=0"]] {
+        let output = bench.command(args).env("TMPDIR", "/proc/none").output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        let expected = "error: TMPDIR=/proc/none: cannot make a directory in this directory: ";
+        assert!(stderr(&output).starts_with(expected), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_plot_or_table_that_cannot_be_written_is_no_wrong_usage() {
+    let bench = Bench::new();
+    let rows = "system,large,delay_ms,duration,failure\nsafe_actor,False,10,4.8,False\n";
+    std::fs::write(bench.path("good.csv"), rows).unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = bench.command(&["table", "good.csv"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("cannot write to standard output: No space left"));
+    std::os::unix::fs::symlink("/dev/full", bench.path("good-small.svg")).unwrap();
+    let output = bench.run(&["plot", "good.csv"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("cannot write good-small.svg: No space left"));
 }
 
 #[test]

@@ -4,7 +4,9 @@
 
 mod common;
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use bench_persistent_actor::chain;
@@ -29,6 +31,27 @@ fn final_states(result: &Value) -> Vec<String> {
     states.iter().map(|state| state.as_str().unwrap().to_owned()).collect()
 }
 
+/// Whether SIGKILL has ended a program. Any other signal is not ours, and a failure.
+fn was_killed(status: ExitStatus) -> bool {
+    match status.signal() {
+        None => false,
+        Some(signal) if signal == Signal::KILL.as_raw() => true,
+        Some(_) => panic!("a program ended with {status}"),
+    }
+}
+
+#[test]
+fn a_program_that_ended_by_itself_was_not_killed() {
+    assert!(was_killed(ExitStatus::from_raw(Signal::KILL.as_raw())));
+    assert!(!was_killed(ExitStatus::from_raw(0)) && !was_killed(ExitStatus::from_raw(1 << 8)));
+}
+
+#[test]
+#[should_panic = "a program ended with signal: 6"]
+fn a_program_that_aborted_is_a_failure_and_no_kill() {
+    was_killed(ExitStatus::from_raw(Signal::ABORT.as_raw()));
+}
+
 /// How many replies a timeline tells of that is cut off anywhere.
 fn replies(timeline: &Path) -> usize {
     let text = std::fs::read_to_string(timeline).unwrap();
@@ -47,9 +70,9 @@ fn kill_and_resume(flags: &[&str], kills: u32, life: Duration, seed: u64) -> Val
         std::thread::sleep(life.mul_f64(random.random()));
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();
-        match output.status.code() {
-            None => killed += 1,
-            Some(code) => assert_eq!(code, 0, "{}", stderr(&output)),
+        match was_killed(output.status) {
+            true => killed += 1,
+            false => assert_eq!(output.status.code(), Some(0), "{}", stderr(&output)),
         }
     }
     let resume: &[&str] = if has_begun(&bench) { &["--resume"] } else { &[] };
@@ -153,6 +176,7 @@ fn a_run_is_not_resumed_with_other_parameters_and_nothing_changes() {
         (&["--num-actors=7"][..], "begun with --num-actors=20, not --num-actors=7"),
         (&["--num-rounds=21"], "begun with --num-rounds=20, not --num-rounds=21"),
         (&["--large"], "begun with small states, not --large"),
+        (&["--durability=process"], "begun with --durability=power, not --durability=process"),
     ] {
         let output = bench.run(&[RUN, &["--delay-ms=2", "--resume"], flags].concat());
         assert_eq!(output.status.code(), Some(2), "{flags:?}");

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -13,6 +14,11 @@ use common::{Bench, stderr, stdout};
 const TINY: &[&str] = &["--quick", "--num-rounds=1", "--num-actors=2", "--num-actors-kill=1"];
 
 fn sweep(bench: &Bench, csv: &str, args: &[&str]) -> Output {
+    sweep_with(env!("CARGO_BIN_EXE_bench-persistent-actor"), bench, csv, args)
+}
+
+/// The same with another program as the benchmark.
+fn sweep_with(program: &str, bench: &Bench, csv: &str, args: &[&str]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../run-benchmark.sh");
     std::fs::create_dir_all(bench.system_tmp()).unwrap();
     Command::new("bash")
@@ -21,7 +27,7 @@ fn sweep(bench: &Bench, csv: &str, args: &[&str]) -> Output {
         .args(args)
         .current_dir(bench.tmp.path())
         .env("TMPDIR", bench.system_tmp())
-        .env("BENCH", env!("CARGO_BIN_EXE_bench-persistent-actor"))
+        .env("BENCH", program)
         .output()
         .unwrap()
 }
@@ -124,4 +130,45 @@ fn a_run_that_fails_ends_the_sweep_with_its_exit_code() {
     let output = sweep(&bench, "", &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--output: expected the name of a CSV file"));
+}
+
+/// A benchmark whose safe states are wrong without failure: it appends its row and says so. Those
+/// of the default system with failure are wrong, too, as expected.
+const WRONG: &str = r#"#!/usr/bin/env bash
+set -eu
+system=default large=False failure=False verified=True
+for flag in "$@"; do
+    case $flag in
+        --delay-ms=*) delay=${flag#*=} ;;
+        --output=*) output=${flag#*=} ;;
+        --safe-state) system=safe_actor ;;
+        --large) large=True ;;
+        --failure) failure=True ;;
+        plot | table) exit 0 ;;
+    esac
+done
+case $system,$failure in default,True | safe_actor,False) verified=False ;; esac
+[ -e "$output" ] || echo "system,large,delay_ms,duration,failure,verified" >"$output"
+echo "$system,$large,$delay,1.5,$failure,$verified" >>"$output"
+[ "$system,$verified" != safe_actor,False ]
+"#;
+
+#[test]
+fn a_run_that_ended_with_a_wrong_state_is_made_again_by_the_same_command() {
+    let bench = Bench::new();
+    let program = bench.path("wrong");
+    std::fs::write(&program, WRONG).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let wrong = "safe_actor,False,50,1.5,False,False";
+    for start in 1..=2 {
+        let output = sweep_with(program.to_str().unwrap(), &bench, "out.csv", &["--quick"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "start {start}: {said}");
+        assert!(said.contains("[21/40] safe_actor, delay 50 ms (about"), "start {start}: {said}");
+        assert!(said.contains("the same command tries it again"), "{said}");
+        let rows = rows(&bench.path("out.csv"));
+        assert_eq!(rows.iter().filter(|row| *row == wrong).count(), start, "{rows:?}");
+        // What the default system did is done, wrong or not.
+        assert_eq!(rows.len(), 20 + start, "{rows:?}");
+    }
 }

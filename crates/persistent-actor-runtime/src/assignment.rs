@@ -63,6 +63,7 @@ impl Assignment {
             .durability(self.durability)
             .switches(self.switches)
             .group_run(self.group_run)
+            .session(Some(self.run))
             .ended(self.ended.iter().copied())
             .ledger_limits(LedgerLimits { max_bytes, max_calls, max_sessions, max_age })
     }

@@ -39,7 +39,7 @@ pub struct LedgerLimits {
     pub max_bytes: u64,
     /// Remembered calls. Default 65 536.
     pub max_calls: usize,
-    /// Remembered sessions (callers). Default 4 096.
+    /// Remembered sessions (callers): those stay whose calls were committed last. Default 4 096.
     pub max_sessions: usize,
     /// The age of a remembered call. Default 7 days; applied at checkpoints.
     pub max_age: Duration,
@@ -92,6 +92,8 @@ pub struct Ledger {
     sessions: BTreeMap<SessionId, Session>,
     /// Sessions that began before this time (ms) and are not in `sessions` were forgotten.
     expired_before_ms: u64,
+    /// The one that is never forgotten; not a part of what is stored.
+    kept: Option<SessionId>,
     /// Commit number to call, oldest first.
     by_age: BTreeMap<u64, CallId>,
     bytes: u64,
@@ -101,7 +103,8 @@ impl Ledger {
     /// What to do with a call that arrives.
     pub fn admit(&self, id: CallId, digest: u64) -> Admission {
         let Some(session) = self.sessions.get(&id.session) else {
-            let forgotten = id.session.started_ms() < self.expired_before_ms;
+            let forgotten =
+                id.session.started_ms() < self.expired_before_ms && self.kept != Some(id.session);
             return if forgotten { Admission::Expired } else { Admission::Fresh };
         };
         match session.calls.get(&id.sequence) {
@@ -165,16 +168,52 @@ impl Ledger {
             }
             self.forget_oldest();
         }
-        let of_callers = self.sessions.range(..SessionId::FIRST_FOREIGN).count();
-        for _ in limits.max_sessions..of_callers {
-            let Some((id, session)) = self.sessions.pop_first() else { break };
-            for entry in session.calls.values() {
+        let too_many = self.of_callers().saturating_sub(limits.max_sessions);
+        if too_many > 0 {
+            self.forget_sessions(too_many);
+        }
+        self.drop_foreign(MAX_FOREIGN_EXPIRED);
+    }
+
+    /// Whether [`Ledger::expire`] would forget much: an eighth more than the bounds is there.
+    pub fn is_expiry_due(&self, limits: &LedgerLimits, now_ms: u64) -> bool {
+        let sessions = limits.max_sessions;
+        let foreign = limits.max_calls.saturating_add(MAX_FOREIGN_EXPIRED);
+        let max_age = u64::try_from(limits.max_age.as_millis()).unwrap_or(u64::MAX);
+        let oldest = now_ms.saturating_sub(max_age.saturating_add(max_age / 8));
+        let first = self.by_age.values().next().and_then(|id| self.entry(*id));
+        let of_callers = self.of_callers();
+        of_callers > sessions.saturating_add(sessions / 8)
+            || self.sessions.len() - of_callers > foreign.saturating_add(MAX_FOREIGN_EXPIRED / 8)
+            || first.is_some_and(|entry| entry.at_ms < oldest)
+    }
+
+    /// A session that is never forgotten, however many others come, and is new if it is not known.
+    pub fn keep(&mut self, session: Option<SessionId>) {
+        self.kept = session;
+    }
+
+    /// How many sessions are no foreign calls.
+    fn of_callers(&self) -> usize {
+        let foreign = self.sessions.range(SessionId::FIRST_FOREIGN..).count();
+        self.sessions.len() - foreign
+    }
+
+    /// Forgets so many sessions, those first whose last remembered call was committed the longest
+    /// time ago.
+    fn forget_sessions(&mut self, how_many: usize) {
+        let last = |session: &Session| session.calls.values().map(|entry| entry.commit).max();
+        let of_callers = self.sessions.range(..SessionId::FIRST_FOREIGN);
+        let others = of_callers.filter(|(id, _)| self.kept != Some(**id));
+        let mut by_use: Vec<_> = others.map(|(id, session)| (last(session), *id)).collect();
+        by_use.sort_unstable();
+        for (_, id) in by_use.into_iter().take(how_many) {
+            for entry in self.sessions.remove(&id).into_iter().flat_map(|s| s.calls.into_values()) {
                 self.bytes -= entry.bytes();
                 self.by_age.remove(&entry.commit);
             }
             self.expired_before_ms = self.expired_before_ms.max(id.started_ms() + 1);
         }
-        self.drop_foreign(MAX_FOREIGN_EXPIRED);
     }
 
     /// Forgets the ids of foreign calls that expired longest ago.
@@ -355,6 +394,46 @@ mod tests {
         assert_eq!(ledger.admit(id(99), 7), Admission::Expired);
         let new = CallId { session: SessionId(3000 << 80), sequence: 0 };
         assert_eq!(ledger.admit(new, 7), Admission::Fresh);
+    }
+
+    #[test]
+    fn the_sessions_that_were_used_last_are_remembered_however_early_they_began() {
+        let mut ledger = Ledger::default();
+        let session = |n: u128| SessionId(n << 80);
+        for n in 2..=6 {
+            ledger.insert(CallId { session: session(n), sequence: 0 }, 0, entry(n as u64));
+        }
+        let first = |sequence| CallId { session: session(1), sequence };
+        ledger.insert(first(7), 7, entry(100));
+        ledger.expire(&LedgerLimits { max_sessions: 3, ..LedgerLimits::default() }, 0);
+        assert!(matches!(ledger.admit(first(7), 7), Admission::Replay(_)));
+        assert_eq!(ledger.admit(first(8), 7), Admission::Fresh, "it goes on");
+        let left: Vec<_> = ledger.sessions().map(|(id, _)| id).collect();
+        assert_eq!(left, [session(1), session(5), session(6)]);
+        let forgotten = CallId { session: session(4), sequence: 0 };
+        assert_eq!(ledger.admit(forgotten, 7), Admission::Expired);
+    }
+
+    #[test]
+    fn the_session_that_is_kept_is_not_forgotten_and_is_new_before_its_first_call() {
+        let mut ledger = Ledger::default();
+        let kept = SessionId(1 << 80);
+        ledger.keep(Some(kept));
+        let limits = LedgerLimits { max_sessions: 2, ..LedgerLimits::default() };
+        let others = |ledger: &mut Ledger, commits: std::ops::Range<u64>| {
+            for commit in commits {
+                let session = SessionId(u128::from(commit) << 80);
+                ledger.insert(CallId { session, sequence: 0 }, 0, entry(commit));
+            }
+            ledger.expire(&limits, 0);
+        };
+        others(&mut ledger, 2..9);
+        let call = CallId { session: kept, sequence: 0 };
+        assert_eq!(ledger.admit(call, 7), Admission::Fresh, "it began before all others");
+        ledger.insert(call, 0, entry(9));
+        others(&mut ledger, 10..20);
+        assert!(matches!(ledger.admit(call, 7), Admission::Replay(_)));
+        assert_eq!(ledger.of_callers(), 2);
     }
 
     #[test]

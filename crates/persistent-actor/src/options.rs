@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::call::SessionId;
 use crate::durability::Durability;
 use crate::ledger::LedgerLimits;
 use crate::store::segment::Sizes;
@@ -23,6 +24,7 @@ pub struct Options {
     pub(crate) chain: Option<Arc<Chain>>,
     pub(crate) ended: Vec<u64>,
     pub(crate) in_place: InPlace,
+    pub(crate) session: Option<SessionId>,
 }
 
 impl Default for Options {
@@ -39,6 +41,7 @@ impl Default for Options {
             chain: None,
             ended: Vec::new(),
             in_place: InPlace::default(),
+            session: None,
         }
     }
 }
@@ -97,6 +100,15 @@ impl Options {
     #[must_use]
     pub fn ended(mut self, epochs: impl IntoIterator<Item = u64>) -> Self {
         self.ended = epochs.into_iter().collect();
+        self
+    }
+
+    /// The session under which the calls of this opening come, mostly: it is never forgotten,
+    /// however many [others](LedgerLimits::max_sessions) come. A session that had calls in an
+    /// earlier opening, and was not named there, is not to be named.
+    #[must_use]
+    pub fn session(mut self, session: Option<SessionId>) -> Self {
+        self.session = session;
         self
     }
 

@@ -20,7 +20,7 @@ use persistent_actor::Bytes;
 pub(crate) use self::fjall::Fjall;
 pub(crate) use self::journal::Journal;
 pub(crate) use self::lmdb::Lmdb;
-pub(crate) use self::product::{Product, ProductPages};
+pub(crate) use self::product::{Product, ProductInGroup, ProductPages};
 pub(crate) use self::redb::Redb;
 pub(crate) use self::rename::Rename;
 #[cfg(feature = "rocksdb")]

@@ -1,26 +1,30 @@
 //! Many writers on one machine, each committing small records of its own at level power.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fjall::PersistMode;
 use heed::EnvFlags;
-use persistent_actor::{Bytes, Durability};
+use persistent_actor::store::GroupJournal;
+use persistent_actor::{ActorState, Bytes, Durability};
 
 use super::{Effort, Scratch};
 use crate::catalogue::Role;
 #[cfg(feature = "rocksdb")]
 use crate::engine::RocksDb;
 use crate::engine::{
-    Engine, Fjall, Guard, Journal, KeyValue, Lmdb, Product, Redb, Setup, Slots, Sqlite,
-    SqliteSettings, Update,
+    Engine, Fjall, Guard, Journal, KeyValue, Lmdb, Product, ProductInGroup, Redb, Setup, Slots,
+    Sqlite, SqliteSettings, Update,
 };
 use crate::group_commit::{Done, GroupCommit, Record};
 use crate::stats::Round;
+
+/// How long the group journal's upkeep waits when there is nothing to do.
+const KEEPER_PAUSE: Duration = Duration::from_millis(5);
 
 /// How the writers reach the disk.
 #[derive(Clone, Copy)]
@@ -29,6 +33,8 @@ pub(crate) enum Way {
     Shared(fn(&Setup<'_>) -> Result<Box<dyn KeyValue>>),
     /// Each into a store of its own.
     Own(fn(&Setup<'_>) -> Result<Box<dyn Engine + Send>>),
+    /// Each into a state of its own, all of them with one group journal, as on a node.
+    Grouped,
 }
 
 /// A row of the table.
@@ -66,7 +72,9 @@ pub(crate) fn rows() -> Vec<Row> {
     let row = |name, role, about, way| Row { name, role, about, way };
     let journal = "one prewritten journal, one fdatasync per batch; keeps no state";
     let per_file = "a prewritten file of two slots per writer, each its own fdatasync";
-    let product = "our store as it is: one state per actor, each its own fdatasync";
+    let product = "our store without a node: one state per writer, each its own fdatasync";
+    let grouped = "our store as on a node: one state per writer, one fdatasync of one group journal \
+                   for all that wait";
     vec![
         row("group-journal", Floor, journal, Way::Shared(|setup| shared(Journal::create(setup)))),
         row(
@@ -81,6 +89,7 @@ pub(crate) fn rows() -> Vec<Row> {
             product,
             Way::Own(|setup| own(Product::open(setup, Durability::Power))),
         ),
+        row("persistent-actor-group", Ours, grouped, Way::Grouped),
         row(
             "sqlite-batched",
             Peer,
@@ -127,6 +136,7 @@ pub(crate) fn turn(row: &Row, writers: usize, effort: Effort, parent: &Path) -> 
     let result = match row.way {
         Way::Shared(open) => shared_turn(open, writers, effort, scratch.path()),
         Way::Own(open) => own_turn(open, writers, effort, scratch.path()),
+        Way::Grouped => grouped_turn(writers, effort, scratch.path()),
     };
     result.with_context(|| format!("{} with {writers} writers", row.name))
 }
@@ -176,7 +186,44 @@ fn own_turn(
         std::fs::create_dir(&dir)?;
         stores.push(Mutex::new(open(&Setup { dir: &dir, len: size_of::<Record>() })?));
     }
-    let (written, elapsed) = race(writers, effort.budget, &|writer, number| {
+    race_stores(stores, effort)
+}
+
+/// As on a node: a thread keeps the group journal in order meanwhile.
+fn grouped_turn(writers: usize, effort: Effort, dir: &Path) -> Result<Turn> {
+    // Its own directory must be private, which a scratch directory is.
+    let group = Arc::new(GroupJournal::open(dir, &ActorState::options())?);
+    let open = |writer: usize| {
+        let state = ProductInGroup::open(&group, &format!("state-{writer}"));
+        own(state).map(Mutex::new)
+    };
+    let stores = (0..writers).map(open).collect::<Result<Vec<_>>>()?;
+    let stop = AtomicBool::new(false);
+    let turn = thread::scope(|scope| {
+        let keeper = scope.spawn(|| keep(&group, &stop));
+        let turn = race_stores(stores, effort);
+        stop.store(true, Ordering::Relaxed);
+        keeper.join().map_err(|_| anyhow::anyhow!("the keeper panicked"))??;
+        turn
+    })?;
+    group.close()?;
+    Ok(turn)
+}
+
+/// Does the group journal's upkeep until it is told to stop.
+fn keep(group: &GroupJournal, stop: &AtomicBool) -> Result<()> {
+    while !stop.load(Ordering::Relaxed) {
+        if group.needs_maintenance() {
+            group.maintain()?;
+        }
+        thread::sleep(KEEPER_PAUSE);
+    }
+    Ok(())
+}
+
+/// Lets a writer commit to each store, and looks whether it holds what was written last.
+fn race_stores(mut stores: Vec<Mutex<Box<dyn Engine + Send>>>, effort: Effort) -> Result<Turn> {
+    let (written, elapsed) = race(stores.len(), effort.budget, &|writer, number| {
         let value = Bytes::from(record(writer, number).to_vec());
         let store = stores.get(writer).context("an unknown writer")?;
         // Never waited for: each store has one writer.

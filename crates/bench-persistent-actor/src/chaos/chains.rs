@@ -11,6 +11,7 @@ use crate::actors::SmallActorHandle;
 use crate::member::Member;
 use crate::notes::Notes;
 use crate::recorder::Recorder;
+use crate::reopened;
 use crate::scenario::Scenario;
 use crate::start::{Start, examine};
 use crate::state_dir::StateDir;
@@ -45,8 +46,7 @@ pub async fn run(
         tasks.spawn(async move {
             let mut members = Vec::with_capacity(scenario.num_actors);
             for actor in 0..scenario.num_actors {
-                let name = format!("chain-{number}-{}", actor_name(actor));
-                let member = SmallActorHandle::spawn(&node, name).await;
+                let member = SmallActorHandle::spawn(&node, name(number, actor)).await;
                 members.push(member.map_err(persistent_actor_runtime::Error::from)?);
             }
             finish(&scenario, &members, &notes).await.map(|verdict| (number, verdict))
@@ -64,7 +64,18 @@ pub async fn run(
         found.updates = found.updates.plus(verdict.updates);
         found.final_states.extend(verdict.final_states);
     }
+    if found.verified {
+        let of_chain = |number| reopened::of_run(scenario, move |actor| name(number, actor));
+        let expected: Vec<_> = (0..chains).flat_map(of_chain).collect();
+        let check = reopened::check_kept::<SmallActorHandle>;
+        found.verified = check(scenario, state_dir, &expected, notes).await? == 0;
+    }
     Ok(found)
+}
+
+/// The name of an actor of a chain.
+pub(crate) fn name(chain: usize, actor: usize) -> String {
+    format!("chain-{chain}-{}", actor_name(actor))
 }
 
 /// Takes one chain from where it stands to its end.

@@ -9,7 +9,8 @@
 //!   instants and resumed, until it ends by itself: with small states, with large ones, and with
 //!   many [`chains`] whose actors share syncs.
 //!
-//! At the end every state is compared with the right one, and every reply has been, on the way.
+//! At the end every state is compared with the right one, and every reply has been, on the way;
+//! then all actors end, a new node opens what is on disk, and that must be the same.
 //! The seed decides who is hit, when and how; what exactly is hit depends on the machine's
 //! timing, too.
 

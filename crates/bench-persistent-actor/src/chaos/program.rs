@@ -15,6 +15,7 @@ use std::time::Duration;
 use persistent_actor::{Durability, Integer};
 use rand::RngExt;
 use rand::rngs::StdRng;
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -158,14 +159,14 @@ impl Program {
         report: &mut Report,
     ) -> Result<bool, ChaosError> {
         make_dir(&self.dir)?;
-        for _ in 0..kills {
+        for before in 0..kills {
             let mut child = self.start(plan)?;
             wait(self.kind.life().mul_f64(random.random())).await;
             let killed = child.0.kill().and_then(|()| child.0.wait());
             let status = killed.map_err(|source| self.error("wait for a program in", source))?;
-            // It may have come to its end before.
-            if status.signal().is_none() {
-                return self.ended(&mut child, status, report);
+            // It may have come to its end before, be it a bad one.
+            if !was_killed(status) {
+                return self.ended(&mut child, status, before, report);
             }
             report.program_kills += 1;
             notes.step_done();
@@ -176,7 +177,7 @@ impl Program {
             let looked = child.0.try_wait();
             let status = looked.map_err(|source| self.error("wait for a program in", source))?;
             if let Some(status) = status {
-                return self.ended(&mut child, status, report);
+                return self.ended(&mut child, status, kills, report);
             }
             sleep(POLL).await;
         }
@@ -220,11 +221,12 @@ impl Program {
         command.spawn().map(Running).map_err(ChaosError::Start)
     }
 
-    /// Judges a run that ended by itself.
+    /// Judges a run that ended by itself, after so many kills.
     fn ended(
         &self,
         child: &mut Running,
         status: ExitStatus,
+        killed: u64,
         report: &mut Report,
     ) -> Result<bool, ChaosError> {
         let mut said = String::new();
@@ -247,7 +249,8 @@ impl Program {
         report.diverged += diverged;
         let calls = chain::num_calls(self.num_actors, self.num_rounds);
         report.calls += calls * self.kind.chains() as u64;
-        report.programs_completed += 1;
+        // One that nobody interrupted shows nothing.
+        report.programs_completed += u64::from(killed > 0);
         fs::remove_dir_all(&self.dir).map_err(|source| self.error("remove", source))?;
         Ok(diverged == 0)
     }
@@ -285,6 +288,11 @@ impl Program {
     }
 }
 
+/// Whether a program died of our signal. Any other one is its own doing, or somebody else's.
+fn was_killed(status: ExitStatus) -> bool {
+    status.signal() == Some(Signal::KILL.as_raw())
+}
+
 /// Makes a directory that is private to the user.
 fn make_dir(path: &Path) -> Result<(), ChaosError> {
     fs::DirBuilder::new()
@@ -292,4 +300,58 @@ fn make_dir(path: &Path) -> Result<(), ChaosError> {
         .recursive(true)
         .create(path)
         .map_err(|source| ChaosError::Io { operation: "make", path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn report() -> Report {
+        let args = crate::cli::Cli::parse_from(["bench", "--chaos=1"]).run;
+        Report::new(&ChaosPlan::new(1, &args))
+    }
+
+    /// A program that has ended in this way, with the right states, after so many kills.
+    fn ended(status: ExitStatus, killed: u64) -> Report {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("program-0");
+        make_dir(&dir).unwrap();
+        let program = Program { dir, kind: Kind::Small, num_actors: 2, num_rounds: 3 };
+        let states = chain::final_states::<Integer>(2, 3);
+        let states: Vec<String> = states.iter().map(Integer::to_string).collect();
+        let result = serde_json::json!({ "verified": true, "final_states": states });
+        fs::write(program.result(), result.to_string()).unwrap();
+        let mut child = Running(Command::new("true").stderr(Stdio::piped()).spawn().unwrap());
+        let mut report = report();
+        let is_right = program.ended(&mut child, status, killed, &mut report).unwrap();
+        assert_eq!(is_right, report.failures.is_empty());
+        report
+    }
+
+    #[test]
+    fn only_sigkill_is_a_kill_of_ours() {
+        assert!(was_killed(ExitStatus::from_raw(Signal::KILL.as_raw())));
+        for signal in [Signal::ABORT, Signal::SEGV, Signal::TERM, Signal::INT] {
+            assert!(!was_killed(ExitStatus::from_raw(signal.as_raw())), "{signal:?}");
+        }
+        assert!(!was_killed(ExitStatus::from_raw(0)) && !was_killed(ExitStatus::from_raw(1 << 8)));
+    }
+
+    #[test]
+    fn a_program_that_ended_by_another_signal_is_a_failure() {
+        let report = ended(ExitStatus::from_raw(Signal::ABORT.as_raw()), 1);
+        assert!(report.failures[0].contains("ended with signal: 6"), "{:?}", report.failures);
+        assert_eq!((report.program_kills, report.programs_completed), (0, 0));
+    }
+
+    #[test]
+    fn only_runs_that_were_interrupted_count_as_resumed_to_their_end() {
+        for (killed, completed) in [(0, 0), (1, 1), (7, 1)] {
+            let report = ended(ExitStatus::from_raw(0), killed);
+            assert_eq!(report.failures, [""; 0]);
+            assert_eq!(report.programs_completed, completed, "{killed} kills");
+            assert_eq!(report.calls, 3, "what it did counts all the same");
+        }
+    }
 }

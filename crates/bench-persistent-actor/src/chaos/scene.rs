@@ -15,20 +15,18 @@ use std::time::{Duration, Instant};
 
 use persistent_actor_runtime::{Error, KillPoint, Node, ZombieEnd};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::chain;
 use crate::chaos::ChaosPlan;
+use crate::chaos::chains::name;
 use crate::chaos::faults::{Fault, Faults, share};
 use crate::chaos::report::{Kills, Report, Zombies};
 use crate::member::Member;
 use crate::notes::Notes;
 use crate::recorder::Recorder;
+use crate::reopened::{self, Expected, in_time};
 use crate::verification::{Account, Tally};
-use crate::workload::{RunError, actor_name, call, wait};
-
-/// When faults stop, calls must finish: a call that takes longer is a failure.
-const LIVENESS: Duration = Duration::from_secs(60);
+use crate::workload::{RunError, call, wait};
 
 /// One kind of actors under faults.
 #[derive(Clone, Copy, Debug)]
@@ -55,16 +53,30 @@ pub async fn run<M: Member>(
     notes: &Arc<Notes>,
     report: &mut Report,
 ) {
+    run_disturbed::<M>(plan, scene, dir, notes, report, |_| ()).await;
+}
+
+/// The same, and does something to the scene's directory after its node is gone and before what is
+/// in it is looked at: to test that it is.
+pub async fn run_disturbed<M: Member>(
+    plan: &ChaosPlan,
+    scene: &Scene,
+    dir: &Path,
+    notes: &Arc<Notes>,
+    report: &mut Report,
+    disturb: impl FnOnce(&Path),
+) {
     if scene.kills + scene.zombies == 0 {
         return;
     }
     let recorder = Recorder::default();
-    let found = run_chains::<M>(plan, scene, dir, notes, &recorder).await;
+    let dir = dir.join(scene.name);
+    let found = run_chains::<M>(plan, scene, &dir, notes, &recorder).await;
     let counts = recorder.counts();
     report.retries += counts.retries;
     report.replays += counts.replays;
     match found {
-        Ok(found) => {
+        Ok((found, left)) => {
             let killed = found.kills.total();
             if killed != counts.died_of_sigkill {
                 let died = counts.died_of_sigkill;
@@ -72,10 +84,34 @@ pub async fn run<M: Member>(
                 report.failures.push(format!("{}: {failure}", scene.name));
             }
             found.add_to(report);
+            disturb(&dir);
+            check_left::<M>(plan, scene, &dir, &left, report).await;
         }
         Err(error) => report.failures.push(format!("{}: {error}", scene.name)),
     }
 }
+
+/// Compares what is on disk with what the actors had come to while they lived.
+async fn check_left<M: Member>(
+    plan: &ChaosPlan,
+    scene: &Scene,
+    dir: &Path,
+    left: &[Expected<M::Number>],
+    report: &mut Report,
+) {
+    match reopened::differences::<M>(dir, plan.durability, left).await {
+        Ok(found) => {
+            report.diverged += found.len() as u64;
+            report.failures.extend(found.iter().map(|text| format!("{}: {text}", scene.name)));
+        }
+        Err(error) => {
+            report.failures.push(format!("{}: opened again at the end: {error}", scene.name));
+        }
+    }
+}
+
+/// What was found, and what every actor must have left on disk.
+type Ended<M> = (Found, Vec<Expected<<M as Member>::Number>>);
 
 async fn run_chains<M: Member>(
     plan: &ChaosPlan,
@@ -83,42 +119,26 @@ async fn run_chains<M: Member>(
     dir: &Path,
     notes: &Arc<Notes>,
     recorder: &Recorder,
-) -> Result<Found, RunError> {
+) -> Result<Ended<M>, RunError> {
     let observer = recorder.clone();
     let node = Node::builder()
         .durability(plan.durability)
         .switches(plan.switches)
         .on_event(move |event| observer.observe(event))
-        .open(dir.join(scene.name))
+        .open(dir)
         .map_err(Error::from)?;
     let mut chains = JoinSet::new();
     for number in 0..scene.chains {
-        let mut members = Vec::with_capacity(scene.num_actors);
-        for actor in 0..scene.num_actors {
-            let name = format!("chain-{number}-{}", actor_name(actor));
-            members.push(M::spawn(&node, name).await.map_err(Error::from)?);
-        }
-        let chain = Chain {
-            faults: Faults::new(
-                plan.random(scene.first_part + number as u64),
-                share(scene.kills, scene.chains, number),
-                share(scene.zombies, scene.chains, number),
-            ),
-            accounts: vec![Account::default(); members.len()],
-            members,
-            call_time: Duration::from_micros(200),
-            recovery_time: Duration::from_millis(4),
-            found: Found::default(),
-            notes: notes.clone(),
-        };
-        chains.spawn(chain.run());
+        chains.spawn(Chain::<M>::start(plan, scene, number, &node, notes).await?.run());
     }
-    let mut all = Found::default();
-    while let Some(found) = chains.join_next().await {
-        all.add(found??);
+    let (mut all, mut left) = (Found::default(), Vec::new());
+    while let Some(ended) = chains.join_next().await {
+        let (found, of_chain) = ended??;
+        all.add(found);
+        left.extend(of_chain);
     }
     node.shutdown().await;
-    Ok(all)
+    Ok((all, left))
 }
 
 /// What was found so far.
@@ -165,8 +185,11 @@ impl Found {
 
 /// One chain at work.
 struct Chain<M: Member> {
+    number: usize,
     members: Vec<M>,
     accounts: Vec<Account<M::Number>>,
+    /// How many calls of each actor were answered.
+    answered: Vec<u64>,
     faults: Faults,
     /// How long a call takes that meets no fault, as far as is known.
     call_time: Duration,
@@ -177,9 +200,38 @@ struct Chain<M: Member> {
 }
 
 impl<M: Member> Chain<M> {
+    /// Starts the actors of this chain of the scene.
+    async fn start(
+        plan: &ChaosPlan,
+        scene: &Scene,
+        number: usize,
+        node: &Node,
+        notes: &Arc<Notes>,
+    ) -> Result<Self, RunError> {
+        let mut members = Vec::with_capacity(scene.num_actors);
+        for actor in 0..scene.num_actors {
+            members.push(M::spawn(node, name(number, actor)).await.map_err(Error::from)?);
+        }
+        Ok(Self {
+            faults: Faults::new(
+                plan.random(scene.first_part + number as u64),
+                share(scene.kills, scene.chains, number),
+                share(scene.zombies, scene.chains, number),
+            ),
+            number,
+            accounts: vec![Account::default(); members.len()],
+            answered: vec![0; members.len()],
+            members,
+            call_time: Duration::from_micros(200),
+            recovery_time: Duration::from_millis(4),
+            found: Found::default(),
+            notes: notes.clone(),
+        })
+    }
+
     /// Runs whole rounds until there are no faults left, and compares what the actors have come
-    /// to.
-    async fn run(mut self) -> Result<Found, RunError> {
+    /// to. Gives that, too: it must be on disk.
+    async fn run(mut self) -> Result<Ended<M>, RunError> {
         let mut number = 0;
         // A single actor is never called; no fault could come.
         while self.faults.left() > 0 && self.members.len() > 1 {
@@ -190,14 +242,17 @@ impl<M: Member> Chain<M> {
             }
             number += 1;
         }
+        let mut left = Vec::with_capacity(self.members.len());
         for actor in 0..self.members.len() {
-            let state = self.read(actor).await?;
+            let state = M::examine(&self.read(actor).await?);
             let right = chain::final_states::<M::Number>(self.members.len(), number);
-            self.found.diverged += u64::from(M::examine(&state).as_ref() != Some(&right[actor]));
+            self.found.diverged += u64::from(state.as_ref() != Some(&right[actor]));
+            let (name, applied) = (name(self.number, actor), self.answered[actor]);
+            left.push(Expected { name, state, applied });
         }
         let tallies = self.accounts.iter().map(Account::tally);
         self.found.updates = tallies.fold(self.found.updates, Tally::plus);
-        Ok(self.found)
+        Ok((self.found, left))
     }
 
     async fn read(&mut self, actor: usize) -> Result<M::Value, RunError> {
@@ -238,6 +293,7 @@ impl<M: Member> Chain<M> {
             }
         };
         self.found.calls += 1;
+        self.answered[actor] += 1;
         self.accounts[actor].replied(&M::number(&argument), &M::number(&reply));
         self.count_fault(fault);
         Ok(reply)
@@ -313,11 +369,6 @@ async fn kill<M: Member>(
         call(member.kill()).await?;
     }
     Ok(())
-}
-
-/// What must come to its end.
-async fn in_time<T>(work: impl Future<Output = Result<T, RunError>>) -> Result<T, RunError> {
-    timeout(LIVENESS, work).await.unwrap_or(Err(RunError::Hangs { after: LIVENESS }))
 }
 
 /// A running average that follows changes within some calls.

@@ -137,4 +137,8 @@ pub struct LongRunArgs {
     /// A directory on the disk to be measured [default: the temporary directory].
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+
+    /// No progress on standard error [default: false].
+    #[arg(long)]
+    pub quiet: bool,
 }

@@ -127,16 +127,24 @@ fn parts(
     durability: Durability,
     calls: u64,
 ) -> Result<Vec<Part>, FloorsError> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg("long-run").arg(format!("--calls={calls}"));
-    command.arg(format!("--durability={durability}")).arg("--dir").arg(context.dir);
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = long_run_command(context, durability, calls).output();
     let output = output.map_err(system("start a long run"))?;
     let parts = long_run::read(&String::from_utf8_lossy(&output.stdout));
     match parts {
         Some(parts) if output.status.success() => Ok(parts),
         _ => Err(FloorsError::Wrong("the long run failed")),
     }
+}
+
+fn long_run_command(context: &Context<'_>, durability: Durability, calls: u64) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("long-run").arg(format!("--calls={calls}"));
+    command.arg(format!("--durability={durability}")).arg("--dir").arg(context.dir);
+    if context.quiet {
+        command.arg("--quiet");
+    }
+    command.stdin(Stdio::null()).stderr(Stdio::inherit());
+    command
 }
 
 /// The time between two commits of the store in which it keeps its files in order: after a reply,
@@ -161,4 +169,23 @@ fn upkeep(
     pauses.retain(|time| *time > DID_SOMETHING_US);
     pauses.sort_by(f64::total_cmp);
     Ok((quantile(&pauses, 0.99), pauses.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use std::rc::Rc;
+
+    #[test]
+    fn a_long_run_for_a_quiet_table_is_quiet_too() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = Rc::new(runtime);
+        for quiet in [false, true] {
+            let (dir, effort) = (Path::new("dir"), Effort::Quick);
+            let context = Context { runtime: &runtime, dir, effort, only: &[], quiet };
+            let command = long_run_command(&context, Durability::Process, 7);
+            assert_eq!(command.get_args().any(|flag| flag == "--quiet"), quiet);
+        }
+    }
 }

@@ -39,7 +39,7 @@ use crate::machine_load::LoadWatch;
 use crate::notes::{self, Notes};
 use crate::plot::PlotError;
 use crate::processor::OneProcessor;
-use crate::state_dir::{StateDir, StateDirError};
+use crate::scenario::{self, UsageError};
 use crate::warnings::{self, Warning};
 
 use report::Report;
@@ -56,9 +56,9 @@ pub enum FloorsError {
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] Error),
-    /// There is no place for files.
-    #[error("--dir: {0}")]
-    Dir(#[from] StateDirError),
+    /// There is no place for files, or two outputs share one.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
     /// What was measured did not do what it was to do.
     #[error("the measurement is void: {0}")]
     Wrong(&'static str),
@@ -91,7 +91,7 @@ pub enum FloorsError {
 impl FloorsError {
     /// Whether what was typed is wrong.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Dir(_) | Self::NoSuchRow(..) | Self::Output { .. })
+        matches!(self, Self::Usage(_) | Self::NoSuchRow(..) | Self::Output { .. })
     }
 }
 
@@ -136,6 +136,8 @@ struct Context<'a> {
     dir: &'a Path,
     effort: Effort,
     only: &'a [String],
+    /// Whether what is started is to show no progress of its own.
+    quiet: bool,
 }
 
 impl Context<'_> {
@@ -175,10 +177,11 @@ fn wrong_store(error: impl std::fmt::Display) -> FloorsError {
 /// See [`FloorsError`].
 pub fn main(args: &FloorsArgs) -> Result<(), FloorsError> {
     refuse_unknown_rows(&args.only)?;
+    scenario::refuse_same_file("--json and --csv", &args.json, &args.csv)?;
+    // Before any file: where this fails, nothing is left.
+    let dir = scenario::temporary_dir("--dir", args.dir.as_deref())?;
     let json = args.json.as_deref().map(|path| open("--json", path)).transpose()?;
     let csv = args.csv.as_deref().map(|path| open("--csv", path)).transpose()?;
-    let root = args.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let dir = StateDir::temporary(&root)?;
     std::fs::create_dir(dir.path()).map_err(system("make a directory"))?;
     if dir.is_in_memory() {
         notes::print("warning: the directory is in memory: its syncs cost nothing; use --dir");
@@ -226,17 +229,21 @@ fn write(file: OutputFile, text: &[u8]) -> Result<(), FloorsError> {
     written.map_err(|source| FloorsError::Write { path, source })
 }
 
+fn effort(args: &FloorsArgs) -> Effort {
+    match (args.quick, args.full) {
+        (true, _) => Effort::Quick,
+        (_, true) => Effort::Full,
+        _ => Effort::Normal,
+    }
+}
+
 fn measure(args: &FloorsArgs, dir: &Path) -> Result<Report, FloorsError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("start the runtime"))?;
     let runtime = Rc::new(runtime);
-    let effort = match (args.quick, args.full) {
-        (true, _) => Effort::Quick,
-        (_, true) => Effort::Full,
-        _ => Effort::Normal,
-    };
+    let effort = effort(args);
     let is_wanted = |row: &&Row| is_wanted(&args.only, row.key);
     let groups: Vec<&Group> =
         GROUPS.iter().filter(|group| group.rows.iter().any(|row| is_wanted(&row))).collect();
@@ -248,8 +255,13 @@ fn measure(args: &FloorsArgs, dir: &Path) -> Result<Report, FloorsError> {
         for group in &groups {
             let name = format!("{run}-{}", group.name.replace(' ', "-"));
             let place = place::make_apart(dir, &name).map_err(system("make a directory"))?;
-            let only = &args.only;
-            let context = Context { runtime: &runtime, dir: &place, effort, only };
+            let context = Context {
+                runtime: &runtime,
+                dir: &place,
+                effort,
+                only: &args.only,
+                quiet: args.quiet,
+            };
             let measured = (group.measure)(&context);
             if measured.is_err() {
                 notes.end();

@@ -17,6 +17,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
 use crate::cli::{EnginesArgs, PlotArgs, TableArgs};
 use crate::notes;
 use crate::plot::data::{Comparison, DataError};
@@ -31,6 +34,18 @@ pub enum PlotError {
         path: PathBuf,
         /// Why.
         source: DataError,
+    },
+    /// `--output-dir` cannot be used.
+    #[error(
+        "--output-dir={}: cannot write to this directory: {source}; expected an existing directory \
+         that you can write",
+        path.display()
+    )]
+    OutputDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// A plot cannot be written.
     #[error("cannot write {}: {source}", path.display())]
@@ -53,12 +68,22 @@ pub enum PlotError {
     Stdout(#[source] io::Error),
 }
 
+impl PlotError {
+    /// Whether what was typed is wrong.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Data { .. } | Self::OutputDir { .. })
+    }
+}
+
 /// Draws each CSV file as `NAME-small.svg`, `NAME-small.png`, `NAME-large.svg` and
 /// `NAME-large.png`, as far as it has such runs.
 ///
 /// # Errors
 /// See [`PlotError`].
 pub fn draw_all(args: &PlotArgs) -> Result<(), PlotError> {
+    if let Some(dir) = &args.output_dir {
+        check_output_dir(dir)?;
+    }
     for path in &args.csv {
         if let Some(charts) = scaling::charts(path, args.subtitle.as_deref().unwrap_or_default()) {
             let charts = charts.map_err(|source| PlotError::Data { path: path.clone(), source })?;
@@ -73,6 +98,16 @@ pub fn draw_all(args: &PlotArgs) -> Result<(), PlotError> {
         }
     }
     Ok(())
+}
+
+/// Finds out before the first plot whether there is a place for them.
+fn check_output_dir(path: &Path) -> Result<(), PlotError> {
+    let found = match fs::metadata(path) {
+        Ok(found) if !found.is_dir() => Err(Errno::NOTDIR.into()),
+        Ok(_) => access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from),
+        Err(error) => Err(error),
+    };
+    found.map_err(|source| PlotError::OutputDir { path: path.to_owned(), source })
 }
 
 fn draw(args: &PlotArgs, csv: &Path, data: &Comparison, large: bool) -> Result<(), PlotError> {

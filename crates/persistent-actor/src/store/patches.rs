@@ -38,7 +38,8 @@ pub(super) struct Patched {
     bases: BTreeMap<FileId, Base>,
     versions: HashMap<BytesId, Version>,
     /// The slots for which the current journal holds patches, needed or not: what else they come
-    /// to hold before the next journal must not be taken for what the patches belong to.
+    /// to hold before the next journal must not be taken for what the patches belong to. And those
+    /// that it names and the next one will not.
     with_sets: BTreeSet<FileId>,
 }
 
@@ -107,7 +108,12 @@ impl Patched {
         }
     }
 
-    /// Whether the current journal holds patches for this slot.
+    /// The current journal needs this slot, whatever becomes of what it holds.
+    pub(super) fn keep(&mut self, slot: FileId) {
+        self.with_sets.insert(slot);
+    }
+
+    /// Whether the current journal needs this slot, also if nothing else does.
     pub(super) fn has_sets(&self, slot: FileId) -> bool {
         self.with_sets.contains(&slot)
     }

@@ -207,9 +207,10 @@ impl Slots {
         self.sync(target.disk)
     }
 
-    /// A version has moved to another slot. (As long as the current journal names this one it is
-    /// not used again, because the journal has patches for it.)
+    /// A version has moved to another slot. As long as the current journal names this one it is not
+    /// used again.
     fn let_go(&mut self, base: FileId, id: BytesId) {
+        self.patched.keep(base);
         if let Some(Slot { holder: Holder::Blobs(holders), .. }) = self.slots.get_mut(&base) {
             holders.retain(|holder| holder.id != id);
         }

@@ -15,7 +15,7 @@ use crate::export::OutputFile;
 use crate::machine_load::LoadWatch;
 use crate::notes::{self, Notes};
 use crate::plot;
-use crate::state_dir::StateDir;
+use crate::scenario;
 use crate::warnings;
 
 /// Rows of a CSV file.
@@ -53,14 +53,14 @@ const SWEEPS: [Sweep; 2] = [
 pub fn main(args: &ScalingArgs) -> Result<(), FloorsError> {
     let sweeps: Vec<&Sweep> =
         SWEEPS.iter().filter(|sweep| args.only.is_none_or(|only| only == sweep.figure)).collect();
+    // Before any file: where this fails, nothing is left.
+    let dir = scenario::temporary_dir("--dir", args.dir.as_deref())?;
     // All files are open before the first measurement.
     let mut files = Vec::new();
     for sweep in &sweeps {
         let path = args.output_dir.join(sweep.figure.file_name());
         files.push((super::open("--output-dir", &path)?, path));
     }
-    let root = args.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let dir = StateDir::temporary(&root)?;
     std::fs::create_dir(dir.path()).map_err(system("make a directory"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = Rc::new(runtime.map_err(system("start the runtime"))?);
@@ -92,7 +92,7 @@ fn write(
     for point in points {
         let place = dir.join(format!("{:?}-{point}", sweep.figure));
         std::fs::create_dir(&place).map_err(system("make a directory"))?;
-        let context = Context { runtime, dir: &place, effort, only: &[] };
+        let context = Context { runtime, dir: &place, effort, only: &[], quiet: false };
         let rows = (sweep.measure)(&context, point);
         if rows.is_err() {
             notes.end();

@@ -72,12 +72,10 @@ impl FileStore {
         Ok(true)
     }
 
-    /// Switches to a new segment that starts with a snapshot of `view` and has room for a record
-    /// of `record_len` bytes.
-    pub(super) fn checkpoint(&mut self, view: &View, record_len: usize) -> Result<(), Stop> {
+    /// Writes what must be in slots before a snapshot of `view` can be written. `view` is what the
+    /// current segment gives when it is read: what that needs is not free to be written to.
+    pub(super) fn prepare_checkpoint(&mut self, view: &View) -> Result<(), Stop> {
         self.check_claim_now()?;
-        self.number += 1;
-        let id = FileId { epoch: self.claim.epoch, number: self.number };
         if self.segment.is_ahead() && !self.slots.slots.is_empty() {
             // Slots are free in a state that is not durable yet. Without slots nothing but the
             // new segment is written, and that is whole and has its name, both synced, before
@@ -87,6 +85,15 @@ impl FileStore {
         let target = Target { disk: &self.disk, state_id: self.state_id, epoch: self.claim.epoch };
         let least = self.sizes.later;
         self.slots.fold(&target, view, |len| least.max(len / FOLD_SHARE))?;
+        Ok(())
+    }
+
+    /// Switches to a new segment that starts with a snapshot of `view` and has room for a record
+    /// of `record_len` bytes.
+    pub(super) fn checkpoint(&mut self, view: &View, record_len: usize) -> Result<(), Stop> {
+        self.check_claim_now()?;
+        self.number += 1;
+        let id = FileId { epoch: self.claim.epoch, number: self.number };
         let plan = self.slots.plan_snapshot(view);
         let (buffer, slots) = (&mut self.buffer, &self.slots);
         self.snapshot_len = encode_snapshot(buffer, view, &self.limits, slots, &plan)?;
@@ -119,6 +126,7 @@ impl FileStore {
             || self.slots.is_wasteful(view)
             || self.may_leave_group()
             || self.needs_identity(view)
+            || self.must_forget
     }
 
     /// The segment says that it needs the group journal, and does not any more.
@@ -134,6 +142,9 @@ impl FileStore {
         if self.write_identity(view)? || self.remove_leftover()? || !self.is_due(view) {
             return Ok(());
         }
+        if self.must_forget {
+            return self.forget_and_checkpoint(view);
+        }
         let quarters = self.segment.quarters();
         let wasteful = self.slots.is_wasteful(view);
         let id = FileId { epoch: self.claim.epoch, number: self.number + 1 };
@@ -148,9 +159,17 @@ impl FileStore {
         if !spare.is_ready(capacity, synced) {
             spare.step(&self.disk, capacity, self.sizes.step, synced)?;
         } else if quarters >= 3 || wasteful {
-            view.ledger.expire(&self.limits, unix_ms());
-            self.checkpoint(view, 0)?;
+            self.forget_and_checkpoint(view)?;
         }
+        Ok(())
+    }
+
+    /// A checkpoint that forgets what lies beyond the bounds of the ledger.
+    fn forget_and_checkpoint(&mut self, view: &mut View) -> Result<(), Stop> {
+        self.prepare_checkpoint(view)?;
+        view.ledger.expire(&self.limits, unix_ms());
+        self.checkpoint(view, 0)?;
+        self.must_forget = false;
         Ok(())
     }
 }
