@@ -216,6 +216,16 @@ impl GroupCommit {
         }
     }
 
+    /// This incarnation, which had opened its state under this epoch, is gone, and its actor has
+    /// ended: its state is made whole when there is time.
+    pub(crate) fn forsake(&self, member: Member, epoch: u64) {
+        if let Some(journal) = self.journal.get() {
+            journal.forsake(member, epoch);
+            self.line().upkeep = true;
+            self.due.notify_one();
+        }
+    }
+
     /// The thread that writes.
     fn write_all(&self) {
         if self.open_journal().is_err() {
@@ -289,9 +299,10 @@ impl GroupCommit {
                 }
                 line.upkeep = false;
             }
-            if let Some(journal) = self.journal.get() {
-                // If it fails, the thread that writes meets that, too.
-                let _ = journal.maintain();
+            let Some(journal) = self.journal.get() else { continue };
+            // If it fails, the thread that writes meets that, too.
+            if journal.maintain().is_ok() && journal.needs_maintenance() {
+                self.line().upkeep = true;
             }
         }
     }

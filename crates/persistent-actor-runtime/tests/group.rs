@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use persistent_actor_runtime::{ActorState, Durability, EventKind, Node, worker_for_tests};
 use rand::rngs::StdRng;
@@ -166,4 +167,48 @@ async fn when_the_group_journal_fails_each_actor_goes_on_by_itself() {
     assert!(events.count(replayed) > 0, "what was written was answered from the ledger");
     assert!((0..8).all(|n| !is_grouped(root.path(), &directory(n))));
     node.shutdown().await;
+}
+
+/// How many members the newest file of the group journal names.
+fn members(root: &Path) -> u32 {
+    let newest = journals(root).into_iter().max().unwrap();
+    let bytes = fs::read(root.join(".group").join(newest)).unwrap();
+    // Behind the headers of the file and of its first record, and a byte.
+    u32::from_le_bytes(bytes[512 + 40 + 1..][..4].try_into().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn actors_that_were_killed_for_good_leave_the_group_journal() {
+    let (rounds, actors, calls) = (8, 8, 200);
+    let root = state_root();
+    let node = node(&root, Durability::Power);
+    let name = |round: usize, n: usize| format!("actor-{round}-{n}");
+    let mut most = 0;
+    for round in 0..rounds {
+        let mut handles = Vec::new();
+        for n in 0..actors {
+            let actor = node.actor::<Counter>(name(round, n)).max_restarts(0);
+            handles.push(actor.spawn().await.unwrap());
+        }
+        finish(call_all(&handles, 0, calls)).await;
+        assert!((0..actors).any(|n| is_grouped(root.path(), &name(round, n))));
+        most = most.max(members(root.path()));
+        for handle in &handles {
+            handle.kill().await.unwrap();
+        }
+        // Nobody opens them: what makes them whole is this node.
+        let needy = |n: &usize| is_grouped(root.path(), &name(round, *n));
+        let patience = Instant::now() + Duration::from_secs(20);
+        while let Some(n) = (0..actors).find(needy) {
+            assert!(Instant::now() < patience, "{} needs the group journal", name(round, n));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    assert!(most <= actors as u32, "{most} members");
+    for (round, n) in (0..rounds).flat_map(|round| (0..actors).map(move |n| (round, n))) {
+        let state = ActorState::open(root.path().join(name(round, n))).unwrap();
+        assert_eq!(state.get::<u64>("counter").unwrap(), Some(u64::from(calls)));
+    }
+    node.shutdown().await;
+    assert!(journals(root.path()).is_empty());
 }

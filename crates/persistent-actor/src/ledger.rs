@@ -248,6 +248,11 @@ impl Ledger {
         self.sessions.get(&id.session)?.calls.get(&id.sequence)
     }
 
+    /// A session's calls below this number are remembered or forgotten: none of them may run.
+    pub fn floor(&self, session: SessionId) -> u64 {
+        self.sessions.get(&session).map_or(0, |session| session.floor)
+    }
+
     /// The remembered replies, each with its call and the number of its commit, for filling in
     /// what lies elsewhere. The size of a reply must not change.
     pub(crate) fn replies_mut(&mut self) -> impl Iterator<Item = (CallId, u64, &mut Encoded)> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use persistent_actor::store::{Member, Written};
 
-use super::{Cell, State};
+use super::{Cell, Former, State};
 use crate::cell::supervised::not_sent;
 use crate::event::EventKind;
 use crate::link::Seat;
@@ -89,6 +89,15 @@ impl Cell {
     pub(super) fn leave_group(&self, members: impl IntoIterator<Item = Member>) {
         if let Some(group) = &self.group {
             members.into_iter().for_each(|member| group.leave(member));
+        }
+    }
+
+    /// These incarnations have no successor here that would make their states whole.
+    pub(super) fn forsake(&self, former: Vec<Former>) {
+        let Some(group) = &self.group else { return };
+        // Others may still write.
+        for Former { member, epoch } in former.into_iter().filter(|former| former.epoch != 0) {
+            group.forsake(member, epoch);
         }
     }
 

@@ -80,7 +80,14 @@ struct State {
     /// Whether the group counts this actor as one that has something to do.
     is_busy: bool,
     /// Incarnations that are gone, whose journal may need the group's.
-    former: Vec<Member>,
+    former: Vec<Former>,
+}
+
+/// An earlier incarnation that was in the group.
+struct Former {
+    member: Member,
+    /// Under which epoch it had opened its state; 0 if its process may not have ended.
+    epoch: u64,
 }
 
 impl Cell {
@@ -261,7 +268,7 @@ impl Cell {
         }
         let link = state.link.take()?;
         let process = state.process.take()?;
-        state.former.extend(link.seat.member);
+        state.former.extend(link.seat.member.map(|member| Former { member, epoch: 0 }));
         state.superseded = true;
         self.emit(|| EventKind::Superseded);
         self.wake.notify_one();

@@ -8,7 +8,7 @@ use persistent_actor::store::Written;
 use persistent_actor::{Encoded, SessionId, codec};
 use tokio::io::unix::AsyncFd;
 
-use super::{Cell, End, State};
+use super::{Cell, End, Former, State};
 use crate::error::CallError;
 use crate::event::{CallStatus, EventKind, Exit};
 use crate::lending::Payload;
@@ -104,7 +104,7 @@ impl Cell {
                 self.progress.send_modify(|_| {});
                 self.emit(|| EventKind::Ready { epoch, sequence });
                 // Its own journal holds all that theirs did.
-                self.leave_group(former);
+                self.leave_group(former.into_iter().map(|former| former.member));
                 for index in 0..state.pending.len() {
                     self.transmit(&mut state, index);
                 }
@@ -213,9 +213,7 @@ impl Cell {
         let reason = said.clone();
         self.emit(|| EventKind::Died { exit, reason });
         let (was_ready, closed) = (link.ready, link.closed);
-        // Without a status, nobody has seen it end.
-        let seen = exit.code.or(exit.signal).is_some();
-        let epoch = if seen { link.epoch } else { 0 };
+        let epoch = ended_epoch(&link, exit);
         let memory = link.take_memory(self.pid.load(Ordering::Relaxed));
         let killed = state.killed;
         let death = Death { was_ready, killed, epoch, closed, exit, said, memory };
@@ -228,7 +226,7 @@ impl Cell {
         match (whole, seat.member) {
             // It has made its state whole before it went.
             (true, Some(member)) => self.leave_group([member]),
-            (_, member) => state.former.extend(member),
+            (_, member) => state.former.extend(member.map(|member| Former { member, epoch })),
         }
         state.legacy = link.lending.into_legacy();
         let incarnation = self.incarnation();
@@ -302,6 +300,7 @@ impl Cell {
         state.end = Some(end);
         let process = state.process.take();
         let link = state.link.take();
+        let mut former = std::mem::take(&mut state.former);
         let calls = state.pending.take_all();
         state.held = 0;
         self.count_busy(&mut state);
@@ -320,13 +319,22 @@ impl Cell {
             let exit = process.end_now();
             self.emit(|| EventKind::Died { exit, reason: None });
             drop(link.take_memory(process.pid()));
+            let epoch = ended_epoch(&link, exit);
+            former.extend(link.seat.member.map(|member| Former { member, epoch }));
             drop(link);
         }
+        self.forsake(former);
         self.emit(|| EventKind::Stopped);
         self.permits.close();
         self.progress.send_modify(|now| now.ended = true);
         self.wake.notify_one();
     }
+}
+
+/// Under which epoch an incarnation had opened its state whose process ended so; 0 if it had not, or
+/// if nobody has seen it end: then there is no status.
+fn ended_epoch(link: &Link, exit: Exit) -> u64 {
+    if exit.code.or(exit.signal).is_some() { link.epoch } else { 0 }
 }
 
 pub(super) fn not_sent(sequence: u64) -> WireError {

@@ -53,6 +53,8 @@ pub struct FileStore {
     /// The directory has no `identity` yet: it gets one after a commit above this.
     unnamed: Option<u64>,
     limits: LedgerLimits,
+    /// Much has gathered in the ledger that is to be forgotten.
+    must_forget: bool,
     sizes: Sizes,
     switches: Switches,
     buffer: Vec<u8>,
@@ -177,6 +179,7 @@ impl FileStore {
             }
             None => (birth::view(initial()?, options), Slots::default(), new_state_id(path)?),
         };
+        view.ledger.keep(options.session);
         view.ledger.trim(&options.limits);
         view.ledger.expire(&options.limits, unix_ms());
         let epoch = claim.epoch;
@@ -229,6 +232,7 @@ impl FileStore {
             leftovers: Vec::new(),
             unnamed,
             limits: options.limits.clone(),
+            must_forget: false,
             sizes: options.sizes,
             switches: options.switches,
             buffer,
@@ -247,7 +251,10 @@ impl FileStore {
         let plan = self.slots.plan(record, view);
         let len = check_sizes(record, &plan)?;
         if !self.segment.fits(len) {
+            self.prepare_checkpoint(view)?;
             self.checkpoint(view, len)?;
+            // Where records are large, there may never be time for a checkpoint between calls.
+            self.must_forget = view.ledger.is_expiry_due(&self.limits, unix_ms());
             // Arrays may lie in other slots now.
             return self.try_commit(record, view);
         }
@@ -309,15 +316,11 @@ impl FileStore {
         Ok(())
     }
 
-    /// Makes the state whole without the group journal. A newer incarnation has done so already.
+    /// Makes the state whole without the group journal. Also if a newer incarnation has claimed it:
+    /// that one may have died before it had a journal of its own.
     fn try_close(&mut self) -> Result<(), Stop> {
         self.member = None;
-        if !self.segment.is_grouped() || !self.claim.holds_now()? {
-            return Ok(());
-        }
-        self.segment.sync(&self.disk)?;
-        self.segment.leave_group()?;
-        self.segment.sync(&self.disk)?;
+        self.segment.leave_group_for_good(&self.disk)?;
         Ok(())
     }
 
@@ -383,7 +386,12 @@ impl Store for FileStore {
     }
 
     fn maintain(&mut self, view: &mut View) -> Result<(), StoreError> {
-        self.guarded(|store| store.try_maintain(view))
+        let done = self.guarded(|store| store.try_maintain(view));
+        if let Err(error) = &done {
+            // What was forgotten on the way to a checkpoint that is not there must not be missed.
+            self.poison.get_or_insert_with(|| error.to_string());
+        }
+        done
     }
 
     fn set_group(&mut self, member: Option<Member>) -> Result<(), StoreError> {
@@ -406,7 +414,8 @@ fn is_synced(options: &Options) -> bool {
 
 fn header(state_id: u128, id: FileId, capacity: u64, member: Option<Member>) -> SegmentHeader {
     let grouped = member.map(|member| Grouped { member, end: 0 });
-    SegmentHeader { purpose: Purpose::State, state_id, id, capacity, synced: false, grouped }
+    let (purpose, synced, left) = (Purpose::State, false, false);
+    SegmentHeader { purpose, state_id, id, capacity, synced, grouped, left }
 }
 
 /// Whether a record writes to slots.

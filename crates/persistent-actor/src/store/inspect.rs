@@ -60,7 +60,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
 /// nothing and never holds up an actor that is running.
 ///
 /// The journal and its name are synced before this returns, because its writer may have been killed
-/// before it did: a commit at `power` that was reported is not taken back by a power loss.
+/// before it did: a commit at `power` that was reported is not taken back by a power loss. (After an
+/// I/O error of the disk that can happen: `docs/durability.md`, "Of the disk".)
 ///
 /// # Errors
 /// See [`OpenError`]; [`OpenError::NotFound`] if there is no state.

@@ -229,6 +229,7 @@ impl Salvage {
                     capacity,
                     synced: false,
                     grouped: None,
+                    left: false,
                 })
             }
         };

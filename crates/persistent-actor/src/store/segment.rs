@@ -90,6 +90,8 @@ pub(crate) struct SegmentHeader {
     /// Written at level `power`: all that it refers to is synced.
     pub(crate) synced: bool,
     pub(crate) grouped: Option<Grouped>,
+    /// `grouped` was taken out, and whether that is synced is not known.
+    pub(crate) left: bool,
 }
 
 /// Why a segment header is not one.
@@ -104,11 +106,8 @@ impl SegmentHeader {
     fn encode(&self) -> Vec<u8> {
         let mut sector = Vec::with_capacity(SECTOR);
         sector.extend_from_slice(self.purpose.magic());
-        sector.put_u32(if self.grouped.is_some() {
-            GROUPED_VERSION
-        } else {
-            super::FORMAT_VERSION
-        });
+        let has_place = self.grouped.is_some() || self.left;
+        sector.put_u32(if has_place { GROUPED_VERSION } else { super::FORMAT_VERSION });
         sector.put_u32(self.id.number);
         sector.put_u128(self.state_id);
         sector.put_u64(self.id.epoch);
@@ -119,11 +118,36 @@ impl SegmentHeader {
             sector.put_u128(member.run);
             sector.put_u64(member.number);
             sector.put_u64(end);
+        } else if has_place {
+            sector.resize(GROUPED_CHECK_AT, 0);
         }
         let check = xxh3_64(&sector);
         sector.put_u64(check);
         sector.resize(SECTOR, 0);
         sector
+    }
+
+    fn write(&self, file: &DiskFile) -> Result<(), Failure> {
+        file.write_at(&self.encode(), 0)
+    }
+
+    /// Writes it without the note of a group, and notes that this may not be synced.
+    fn write_left(&mut self, file: &DiskFile) -> Result<(), Failure> {
+        (self.grouped, self.left) = (None, true);
+        self.write(file)
+    }
+
+    /// The same, durably; whatever was lost by a sync that failed before. Then the other note may
+    /// go, too, and need not be gone durably.
+    pub(crate) fn write_left_for_good(
+        &mut self,
+        file: &DiskFile,
+        disk: &Disk,
+    ) -> Result<(), Failure> {
+        self.write_left(file)?;
+        disk.sync(file)?;
+        self.left = false;
+        self.write(file)
     }
 
     /// Reads the header of a segment of whose file these are the bytes.
@@ -160,6 +184,7 @@ impl SegmentHeader {
             id: FileId { epoch: u64_at(sector, 32), number: u32_at(sector, 12) },
             capacity: u64_at(sector, 40),
             synced: flags & SYNCED != 0,
+            left: version == GROUPED_VERSION && !grouped,
             grouped: grouped.then(|| Grouped {
                 member: Member { run: u128_at(sector, 56), number: u64_at(sector, 72) },
                 end: u64_at(sector, 80),
@@ -256,7 +281,8 @@ impl Segment {
             self.sync(disk)?;
         }
         self.header.grouped = Some(Grouped { member, end: self.end });
-        self.file.write_at(&self.header.encode(), 0)?;
+        self.header.left = false;
+        self.header.write(&self.file)?;
         self.sync(disk)?;
         self.mapped = self.file.map_in_place(self.header.capacity);
         Ok(())
@@ -272,8 +298,19 @@ impl Segment {
     /// is no longer needed does no harm as long as the group journal is there.
     pub(crate) fn leave_group(&mut self) -> Result<(), Failure> {
         debug_assert!(!self.is_ahead(), "what is not synced still needs the group journal");
-        self.header.grouped = None;
-        self.file.write_at(&self.header.encode(), 0)
+        self.header.write_left(&self.file)
+    }
+
+    /// The same, synced, so that the group journal may go.
+    pub(crate) fn leave_group_for_good(&mut self, disk: &Disk) -> Result<(), Failure> {
+        if self.is_grouped() {
+            // What is not synced is needed with the note.
+            self.sync(disk)?;
+        }
+        if self.is_grouped() || self.header.left {
+            self.header.write_left_for_good(&self.file, disk)?;
+        }
+        Ok(())
     }
 
     /// How full the room for commits is, in quarters.

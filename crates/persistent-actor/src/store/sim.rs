@@ -145,7 +145,9 @@ impl SimDisk {
     }
 
     fn from_image(image: Image) -> Self {
-        let next_inode = image.contents.keys().max().map_or(0, |last| last + 1);
+        // A file that was made and not written has a name only.
+        let inodes = image.contents.keys().chain(image.names.values());
+        let next_inode = inodes.max().map_or(0, |last| last + 1);
         let inner = Inner { base: image.clone(), live: image, next_inode, ..Inner::default() };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -363,6 +365,10 @@ impl Storage for SimDir {
 
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
         Storage::open(&self.disk, &self.full(name))
+    }
+
+    fn open_for_writing(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        Storage::open(self, name)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {

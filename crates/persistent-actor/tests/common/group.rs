@@ -42,6 +42,8 @@ pub fn steps(actor: usize) -> Vec<Step> {
             steps.push(Reopen);
         }
     }
+    // Small, so that the last ones go to a journal that has some already.
+    steps.extend([Call(vec![(0, Number(8))]), Call(vec![(0, Number(9))])]);
     steps
 }
 
@@ -53,13 +55,14 @@ pub fn group_options(options: &Options) -> Options {
 /// A commit of an actor in the log of the disk.
 const ACTOR: u64 = 1 << 32;
 
-struct Live {
-    store: FileStore,
-    view: View,
-    member: Member,
+/// A state that is open in a group.
+pub struct Live {
+    pub store: FileStore,
+    pub view: View,
+    pub member: Member,
 }
 
-fn open(
+pub fn open(
     disk: &SimDisk,
     group: &GroupJournal,
     name: &str,
@@ -87,14 +90,22 @@ pub fn run(disk: &SimDisk, options: &Options, seed: u64) -> Result<(), String> {
             Some(Step::Reopen) => {
                 next[actor] += 1;
                 let Some(mut old) = live[actor].take() else { continue };
-                if random.below(2) == 0 {
-                    old.store.close().map_err(|e| e.to_string())?;
-                    group.leave(old.member);
-                    continue;
+                let (member, epoch) = (old.member, old.store.epoch());
+                match random.below(3) {
+                    0 => {
+                        old.store.close().map_err(|e| e.to_string())?;
+                        group.leave(member);
+                        continue;
+                    }
+                    // It was killed, and who opens it next comes later.
+                    1 => {
+                        drop(old);
+                        group.forsake(member, epoch);
+                        continue;
+                    }
+                    // The same, but at once; what was not answered may be seen by its successor.
+                    _ => drop(old),
                 }
-                // It was killed; what was not answered may be seen by its successor.
-                let member = old.member;
-                drop(old);
                 let successor = open(disk, &group, NAMES[actor], options);
                 live[actor] = Some(successor.map_err(|e| e.to_string())?);
                 group.leave(member);
@@ -107,8 +118,9 @@ pub fn run(disk: &SimDisk, options: &Options, seed: u64) -> Result<(), String> {
                 }
                 let Some(current) = &mut live[actor] else { continue };
                 let record = step.record(&current.view).unwrap();
-                if random.below(8) == 0 {
-                    let member = (random.below(2) == 0).then_some(current.member);
+                let is_last = next[actor] == all[actor].len();
+                if random.below(if is_last { 2 } else { 8 }) == 0 {
+                    let member = (random.below(2) == 0 && !is_last).then_some(current.member);
                     current.store.set_group(member).map_err(|e| e.to_string())?;
                 }
                 current.store.commit(&record, &current.view).map_err(|e| e.to_string())?;
@@ -134,13 +146,21 @@ pub fn run(disk: &SimDisk, options: &Options, seed: u64) -> Result<(), String> {
             _ => {}
         }
     }
-    // Some are closed, some die with their program.
-    if let Some(mut last) = live[0].take() {
-        last.store.close().map_err(|e| e.to_string())?;
-        group.leave(last.member);
+    // Some are closed, some die before their program or with it.
+    for (actor, last) in live.iter_mut().enumerate() {
+        let Some(mut last) = last.take_if(|_| actor == 0 || random.below(2) == 0) else { continue };
+        if actor == 0 || random.below(2) == 0 {
+            last.store.close().map_err(|e| e.to_string())?;
+            group.leave(last.member);
+        } else {
+            group.forsake(last.member, last.store.epoch());
+        }
     }
     if seed.is_multiple_of(2) {
         drop(live);
+        while random.below(2) == 0 {
+            group.maintain().map_err(|e| e.to_string())?;
+        }
         group.close().map_err(|e| e.to_string())?;
     }
     Ok(())

@@ -8,8 +8,9 @@ use super::gate::{Gate, Passed};
 use super::keeper::Keeper;
 use super::members::Members;
 use super::queue::{Batch, Queue};
-use super::writer::Writer;
-use super::{DIRECTORY, Member, Written, resolve};
+use super::resolve::{Care, Resolver};
+use super::writer::{Writer, runs};
+use super::{DIRECTORY, Member, Written};
 use crate::call::SessionId;
 use crate::durability::Durability;
 use crate::error::{OpenError, StoreError};
@@ -117,11 +118,14 @@ impl GroupJournal {
         let sync = options.switches.sync && options.switches.group_sync;
         let disk = Disk::new(root.open(DIRECTORY, true)?, sync);
         let names = disk.list().map_err(io_error)?;
+        // The last of them stays in any case.
+        let gives_up = runs(&names.names) > 1;
         let claim = Claim::take(&disk, names, options.switches).map_err(io_error)?;
         let claim = claim.ok_or_else(|| StoreError::Fenced { epoch: 0, path: path.clone() })?;
         let keeper = Keeper::new(Disk::new(root.open(DIRECTORY, true)?, sync), claim.epoch);
         let options = options.clone().durability(Durability::Power).create(false);
-        let resolved = resolve::all(&*root, &disk, &options)?;
+        let care = if gives_up { Care::Synced } else { Care::Needy };
+        let resolved = Resolver::new(&*root, &disk, &options).resolve(|_| care)?;
         let run = match run {
             Some(run) => run,
             None => Self::new_run().map_err(|source| OpenError::Unreadable {
@@ -131,7 +135,7 @@ impl GroupJournal {
             })?,
         };
         let writer = Writer::start(disk, claim, run, &options.sizes).map_err(io_error)?;
-        writer.remove_older(resolved).map_err(io_error)?;
+        writer.remove_older(gives_up && resolved).map_err(io_error)?;
         Ok(Self {
             root,
             options,
@@ -159,6 +163,13 @@ impl GroupJournal {
     /// incarnation has its own journal.
     pub fn leave(&self, member: Member) {
         self.members().leave(member.number);
+    }
+
+    /// An incarnation that had opened its state under this epoch has ended without closing it, and
+    /// writes no more: its process is gone. [`GroupJournal::maintain`] makes the state whole, as
+    /// nobody may open it for a long time; until then the incarnation is a member.
+    pub fn forsake(&self, member: Member, epoch: u64) {
+        self.members().forsake(member.number, epoch);
     }
 
     /// Takes over what a commit of `member` has written. It is durable when that is said of the
@@ -258,12 +269,15 @@ impl GroupJournal {
     /// Whether there is something to do for [`GroupJournal::maintain`].
     pub fn needs_maintenance(&self) -> bool {
         // Somebody who holds it is at work.
-        self.keeper.try_lock().is_ok_and(|keeper| keeper.due.is_some() || !keeper.has_spare())
+        self.keeper.try_lock().is_ok_and(|keeper| {
+            keeper.due.is_some() || !keeper.has_spare() || self.members().has_forsaken()
+        })
     }
 
-    /// Makes durable in the states themselves what the full file of the journal holds, and
-    /// prepares the next. To be called beside [`GroupJournal::flush`] when it is due, by another
-    /// thread; otherwise a flush does it when it cannot go on without.
+    /// Makes durable in the states themselves what the full file of the journal holds, prepares the
+    /// next, and makes one of the states whole that were forsaken. To be called beside
+    /// [`GroupJournal::flush`] when it is due, by another thread; otherwise a flush does what it
+    /// cannot go on without.
     ///
     /// # Errors
     /// What failed. The group journal is of no further use then.
@@ -275,7 +289,8 @@ impl GroupJournal {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         let done = keeper
             .sync_states(self)
-            .and_then(|()| keeper.prepare_spare(size).map_err(|failure| self.io_error(failure)));
+            .and_then(|()| keeper.prepare_spare(size).map_err(|failure| self.io_error(failure)))
+            .and_then(|()| keeper.release_one(self));
         if let Err(error) = &done {
             self.poison(&error.to_string());
         }
@@ -313,21 +328,22 @@ impl GroupJournal {
         self.flush()?;
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.poison("it was closed");
-        let is_needed = !self.members().is_empty();
+        let needy = self.members().states();
         let path = self.root.path(DIRECTORY);
         let io_error = |failure: Failure| ReadError::from(failure).into_open_error(&path);
         if !writer.holds().map_err(io_error)? {
             return Ok(());
         }
+        // Who has left does not need this run. Of earlier ones nothing is known.
         let has_older = writer.has_older().map_err(io_error)?;
-        let whole = match is_needed || has_older {
-            true => resolve::all(&*self.root, writer.disk(), &self.options)?,
-            false => true,
-        };
-        let removed = match (whole, is_needed) {
+        let may_need = |state: &str| has_older || needy.contains(state);
+        let care = |state: &str| if may_need(state) { Care::Written } else { Care::Skip };
+        let whole = (needy.is_empty() && !has_older)
+            || Resolver::new(&*self.root, writer.disk(), &self.options).resolve(care)?;
+        let removed = match (whole, needy.is_empty()) {
             (true, _) => writer.remove_all(),
-            (false, false) => writer.remove_own(),
-            (false, true) => Ok(()),
+            (false, true) => writer.remove_own(),
+            (false, false) => Ok(()),
         };
         removed.map_err(io_error)
     }

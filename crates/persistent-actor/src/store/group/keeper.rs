@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use super::GroupJournal;
+use super::{GroupJournal, forsaken};
 use crate::error::{OpenError, StoreError};
 use crate::store::disk::Disk;
 use crate::store::failure::Failure;
@@ -41,14 +41,22 @@ impl Keeper {
         self.spare = spare.or(self.spare.take());
     }
 
-    /// Syncs the journals of all states with entries in the file that is due.
-    pub(super) fn sync_states(&mut self, group: &GroupJournal) -> Result<(), StoreError> {
+    /// Syncs of states; after one that failed, none.
+    fn unless_failed(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         if let Some(first) = &self.failed {
             return Err(StoreError::Poisoned { first: first.clone() });
         }
-        let synced = self.try_sync_states(group);
-        self.failed = synced.as_ref().err().map(StoreError::to_string);
-        synced
+        let done = work(self);
+        self.failed = done.as_ref().err().map(StoreError::to_string);
+        done
+    }
+
+    /// Syncs the journals of all states with entries in the file that is due.
+    pub(super) fn sync_states(&mut self, group: &GroupJournal) -> Result<(), StoreError> {
+        self.unless_failed(|keeper| keeper.try_sync_states(group))
     }
 
     fn try_sync_states(&mut self, group: &GroupJournal) -> Result<(), StoreError> {
@@ -62,6 +70,18 @@ impl Keeper {
         }
         self.due = None;
         Ok(())
+    }
+
+    /// Makes the state of one member whole that was forsaken, if there is one.
+    pub(super) fn release_one(&mut self, group: &GroupJournal) -> Result<(), StoreError> {
+        self.unless_failed(|_| {
+            let next = group.members().next_forsaken();
+            let Some((number, state, epoch)) = next else { return Ok(()) };
+            if forsaken::make_whole(group, &state, epoch)? {
+                group.members().leave(number);
+            }
+            Ok(())
+        })
     }
 
     /// Makes a spare of this size, all zeros and synced.

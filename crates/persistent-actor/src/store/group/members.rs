@@ -1,6 +1,6 @@
 //! [`Members`]: the incarnations of states that have a part in a group journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::batch::Mark;
 use crate::store::names::FileId;
@@ -10,6 +10,11 @@ use crate::store::names::FileId;
 pub(super) struct Members {
     last: u64,
     incarnations: BTreeMap<u64, Incarnation>,
+    /// Those that have ended, with the epochs under which they had opened their states: these are to
+    /// be made whole.
+    forsaken: Vec<(u64, u64)>,
+    /// States that could not be opened by whoever had joined for that.
+    doubtful: BTreeSet<String>,
 }
 
 /// What is known of a member.
@@ -35,8 +40,34 @@ impl Members {
         self.incarnations.remove(&number);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.incarnations.is_empty()
+    /// It has ended, and its state, opened under this epoch, may need the group journal.
+    pub(super) fn forsake(&mut self, number: u64, epoch: u64) {
+        self.forsaken.push((number, epoch));
+    }
+
+    pub(super) fn has_forsaken(&self) -> bool {
+        !self.forsaken.is_empty()
+    }
+
+    /// Takes out one whose state is to be made whole: number, state and epoch. It stays a member.
+    pub(super) fn next_forsaken(&mut self) -> Option<(u64, String, u64)> {
+        while let Some((number, epoch)) = self.forsaken.pop() {
+            if let Some(member) = self.incarnations.get(&number) {
+                return Some((number, member.state.clone(), epoch));
+            }
+        }
+        None
+    }
+
+    /// It could not open its state; how far that came is not known.
+    pub(super) fn give_up(&mut self, number: u64) {
+        self.doubtful.extend(self.incarnations.remove(&number).map(|member| member.state));
+    }
+
+    /// The states that may need the group journal.
+    pub(super) fn states(&self) -> BTreeSet<String> {
+        let members = self.incarnations.values().map(|member| &member.state);
+        members.chain(&self.doubtful).cloned().collect()
     }
 
     /// These marks are durable in the group journal `file`.

@@ -2,9 +2,11 @@
 
 mod batch;
 mod chain;
+mod forsaken;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod gate;
+mod head;
 mod journal;
 mod keeper;
 mod members;

@@ -59,7 +59,8 @@ impl GroupJournal {
         match opened {
             Ok(state) => Ok(GroupedState { state, group: Arc::clone(group), member }),
             Err(error) => {
-                group.leave(member);
+                // It may have come as far as to say that it needs the group journal.
+                group.members().give_up(member.number);
                 Err(error)
             }
         }

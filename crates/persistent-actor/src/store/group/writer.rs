@@ -1,5 +1,7 @@
 //! The file of a group journal that batches go to.
 
+use std::collections::BTreeSet;
+
 use super::batch::{self, Mark};
 use super::queue::Batch;
 use crate::store::disk::Disk;
@@ -176,7 +178,16 @@ impl Writer {
     }
 }
 
+/// How many runs have left journals among files of these names.
+pub(super) fn runs(names: &[FileName]) -> usize {
+    let epochs = names.iter().filter_map(|name| match name {
+        FileName::Journal(id) => Some(id.epoch),
+        _ => None,
+    });
+    epochs.collect::<BTreeSet<u64>>().len()
+}
+
 fn header(run: u128, id: FileId, capacity: u64) -> SegmentHeader {
     let purpose = Purpose::Group;
-    SegmentHeader { purpose, state_id: run, id, capacity, synced: true, grouped: None }
+    SegmentHeader { purpose, state_id: run, id, capacity, synced: true, grouped: None, left: false }
 }
