@@ -106,7 +106,9 @@ impl BytesId {
 /// An immutable byte array; a clone shares the memory.
 ///
 /// From 64 KiB on ([`codec::BLOB_MIN_BYTES`]) its content is never copied by the codec: between
-/// processes it travels in shared memory, on disk it lies in a file of its own.
+/// processes it travels in shared memory, on disk it lies in a file of its own. With one exception:
+/// behind `#[serde(flatten)]`, and in enums that are `untagged` or internally tagged (`tag` without
+/// `content`), it is copied when it is loaded, and written anew by the first save after that.
 ///
 /// ```
 /// use persistent_actor::Bytes;

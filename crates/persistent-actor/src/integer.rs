@@ -14,6 +14,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Encoded as a plain CBOR integer while it fits into 64 bits and as a bignum (RFC 8949,
 /// section 3.4.3) beyond, so that every CBOR reader, Python's included, gets an integer back.
 ///
+/// Must not stand behind `#[serde(flatten)]`, nor in an enum that is `untagged` or internally tagged
+/// (`tag` without `content`): serde reads what is there before it knows the type, and then takes
+/// no integers beyond 64 bits. They are saved, but cannot be loaded. So it is with `i128` and `u128`.
+///
 /// ```
 /// use persistent_actor::{Integer, codec};
 /// let mut n = Integer::from(u64::MAX);

@@ -11,6 +11,7 @@ use persistent_actor::{
     Actor, ActorState, Answer, Bytes, Call, CallId, Durability, Instance, Method, Outcome,
     Rejection, Reply, ReplyStatus, SessionId, StoreError,
 };
+use serde::{Deserialize, Serialize};
 
 thread_local! {
     static RUNS: Cell<u32> = const { Cell::new(0) };
@@ -252,6 +253,70 @@ fn arguments_that_do_not_fit_and_unknown_methods_are_refused() {
         assert!(matches!(refused, Answer::Rejected(Rejection::UnknownMethod { method: 99, .. })));
         assert_eq!(memory(instance), (0, 0));
     });
+}
+
+/// Its one attribute is a chain; each call makes it longer.
+#[derive(Default)]
+struct Chain(Option<Box<Link>>);
+
+#[derive(Serialize, Deserialize)]
+enum Link {
+    Next(u64, Option<Box<Link>>),
+}
+
+fn prolong(chain: &mut Chain, args: &Encoded) -> Result<Outcome, CodecError> {
+    let (by,): (u64,) = codec::decode(args)?;
+    for number in 0..by {
+        chain.0 = Some(Box::new(Link::Next(number, chain.0.take())));
+    }
+    codec::encode(&()).map(Outcome::Returned)
+}
+
+impl Actor for Chain {
+    const NAME: &'static str = "Chain";
+    const ATTRIBUTES: &'static [&'static str] = &["first"];
+    const METHODS: &'static [Method<Self>] =
+        &[Method { name: "prolong", saves: Some(&[0]), run: prolong }];
+
+    fn save(&self, _index: usize) -> Result<Encoded, CodecError> {
+        codec::encode(&self.0)
+    }
+
+    fn load(&mut self, _index: usize, value: &Encoded) -> Result<(), CodecError> {
+        self.0 = codec::decode(value)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn an_attribute_that_nests_too_deep_to_be_loaded_is_not_saved() {
+    const DEEPEST: u64 = codec::MAX_DEPTH as u64 / 2; // A variant with two fields has two levels.
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let options = ActorState::options().durability(Durability::Process);
+        let state = options.open(dir.path().join("state")).unwrap();
+        Instance::open(state, || Ok(Chain::default())).unwrap()
+    };
+    let length = |instance: &Instance<Chain>| {
+        let mut link = instance.actor().0.as_deref();
+        let mut length = 0;
+        while let Some(Link::Next(_, next)) = link {
+            (link, length) = (next.as_deref(), length + 1);
+        }
+        length
+    };
+    let mut instance = open();
+    let call = |sequence, by| call(sequence, 0, by);
+    let answer = instance.call(&call(0, DEEPEST), &mut |_| ()).unwrap();
+    assert!(matches!(answer, Answer::Ran(_)), "{answer:?}");
+    let answer = instance.call(&call(1, 1), &mut |_| ()).unwrap();
+    let Answer::Rejected(Rejection::Codec { method: "prolong", reason, .. }) = answer else {
+        panic!("{answer:?}")
+    };
+    assert!(reason.contains("nests deeper than 128 levels"), "{reason}");
+    assert_eq!(length(&instance), DEEPEST, "what the method has done is taken back");
+    drop(instance);
+    assert_eq!(length(&open()), DEEPEST);
 }
 
 /// A second opener takes the state over and commits; what does the first one read then?

@@ -10,13 +10,14 @@ mod scripts;
 mod value;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 
 use redis::{Cmd, FromRedisValue, Value};
 
 use self::address::Address;
 use self::link::{Link, Trouble};
-use super::{Record, Store, View};
+use super::{CallRecord, Record, Store, View};
 use crate::call::{CallId, SessionId, unix_ms};
 use crate::durability::Durability;
 use crate::error::{OpenError, StoreError};
@@ -67,41 +68,48 @@ impl RedisStore {
         let limits = options.limits.clone();
         let (cleaned_at, poison) = (view.sequence, None);
         let mut view = view;
+        view.ledger.keep(options.session);
         view.ledger.trim(&limits);
         view.ledger.expire(&limits, unix_ms());
         let store = Self { address, link, epoch, limits, calls, floors, cleaned_at, poison };
         Ok((store, view))
     }
 
-    fn try_commit(&mut self, record: &Record) -> Result<(), StoreError> {
+    fn try_commit(&mut self, record: &Record, view: &View) -> Result<(), StoreError> {
         check_sizes(record)?;
+        let acknowledged = record.call.as_ref().map(|call| self.acknowledged_by(call));
+        let acknowledged = acknowledged.unwrap_or_default();
+        let command = self.commit_command(record, view, &acknowledged);
+        self.expect_ok("commit to", &command)?;
+        for id in &acknowledged {
+            self.calls.remove(id);
+        }
+        if let Some(call) = &record.call {
+            self.calls.insert(call.id);
+            self.floors.extend((call.acked_below > 0).then_some(call.id.session));
+        }
+        Ok(())
+    }
+
+    /// Calls on the server whose replies their caller has, as `call` says.
+    fn acknowledged_by(&self, call: &CallRecord) -> Vec<CallId> {
+        let numbered = |sequence| CallId { sequence, ..call.id };
+        self.calls.range(numbered(0)..numbered(call.acked_below)).copied().collect()
+    }
+
+    fn commit_command(&self, record: &Record, view: &View, acknowledged: &[CallId]) -> Cmd {
         let mut command = script(scripts::COMMIT, &self.address.name);
-        command.arg(self.epoch).arg(record.sequence).arg(record.changes.len());
+        command.arg(self.epoch).arg(record.sequence);
+        put_ids(&mut command, acknowledged);
+        command.arg(record.changes.len());
         for (name, value) in &record.changes {
             command.arg(name).arg(value::encode_value(value));
         }
-        let call = record.call.as_ref();
-        command.arg(usize::from(call.is_some()));
-        if let Some(call) = call {
-            let entry = Entry {
-                digest: call.digest,
-                at_ms: call.at_ms,
-                commit: record.sequence,
-                reply: call.reply.clone(),
-            };
-            command.arg(call.id.to_string()).arg(value::encode_entry(&entry));
+        match &record.call {
+            Some(call) => put_call(&mut command, call, record.sequence, view),
+            None => _ = command.arg(0).arg(0),
         }
-        let floor = call.filter(|call| call.acked_below > 0);
-        command.arg(usize::from(floor.is_some()));
-        if let Some(call) = floor {
-            command.arg(call.id.session.to_string()).arg(call.acked_below);
-        }
-        self.expect_ok("commit to", &command)?;
-        if let Some(call) = call {
-            self.calls.insert(call.id);
-            self.floors.extend(floor.map(|call| call.id.session));
-        }
-        Ok(())
+        command
     }
 
     /// Removes from the server what the ledger has forgotten.
@@ -122,14 +130,8 @@ impl RedisStore {
         for (id, session) in &sessions {
             command.arg(id.to_string()).arg(session.floor);
         }
-        command.arg(forgotten.len());
-        for id in &forgotten {
-            command.arg(id.to_string());
-        }
-        command.arg(gone.len());
-        for id in &gone {
-            command.arg(id.to_string());
-        }
+        put_ids(&mut command, &forgotten);
+        put_ids(&mut command, &gone);
         self.expect_ok("tidy up", &command)?;
         self.calls.retain(|id| ledger.entry(*id).is_some());
         self.floors = known;
@@ -168,8 +170,8 @@ impl Store for RedisStore {
         self.epoch
     }
 
-    fn commit(&mut self, record: &Record, _view: &View) -> Result<(), StoreError> {
-        self.guarded(|store| store.try_commit(record))
+    fn commit(&mut self, record: &Record, view: &View) -> Result<(), StoreError> {
+        self.guarded(|store| store.try_commit(record, view))
     }
 
     fn check(&mut self) -> Result<(), StoreError> {
@@ -196,6 +198,28 @@ fn script(text: &str, name: &str) -> Cmd {
         command.arg(format!("persistent-actor:{{{name}}}:{part}"));
     }
     command
+}
+
+/// Calls or sessions: how many, then each.
+fn put_ids<T: fmt::Display>(command: &mut Cmd, ids: &[T]) {
+    command.arg(ids.len());
+    for id in ids {
+        command.arg(id.to_string());
+    }
+}
+
+/// One call with its entry, and one floor or none.
+fn put_call(command: &mut Cmd, call: &CallRecord, commit: u64, view: &View) {
+    let CallRecord { id, acked_below, digest, at_ms, .. } = *call;
+    let entry = Entry { digest, at_ms, commit, reply: call.reply.clone() };
+    command.arg(1).arg(id.to_string()).arg(value::encode_entry(&entry));
+    if acked_below == 0 {
+        command.arg(0);
+        return;
+    }
+    // Calls that nobody has acknowledged may have been forgotten: these must not run again.
+    let floor = acked_below.max(view.ledger.floor(id.session));
+    command.arg(1).arg(id.session.to_string()).arg(floor);
 }
 
 fn check_sizes(record: &Record) -> Result<(), StoreError> {
@@ -242,17 +266,18 @@ fn read_answer(address: &Address, answer: Value) -> Result<Opened, OpenError> {
         let name = String::from_utf8(name).map_err(|error| damaged(error.to_string()))?;
         view.attributes.insert(name, value::decode_value(&value).map_err(wrong)?);
     }
-    let mut ids = BTreeSet::new();
-    for (id, entry) in calls {
-        let id = value::decode_call(&id).map_err(wrong)?;
-        view.ledger.insert(id, 0, value::decode_entry(&entry).map_err(wrong)?);
-        ids.insert(id);
-    }
+    // Before the calls: there may be some below their session's floor, and these are remembered.
     let mut sessions = BTreeSet::new();
     for (session, floor) in floors {
         let (session, floor) = value::decode_floor(&session, &floor).map_err(wrong)?;
         view.ledger.raise_floor(session, floor);
         sessions.insert(session);
+    }
+    let mut ids = BTreeSet::new();
+    for (id, entry) in calls {
+        let id = value::decode_call(&id).map_err(wrong)?;
+        view.ledger.insert(id, 0, value::decode_entry(&entry).map_err(wrong)?);
+        ids.insert(id);
     }
     view.check().map_err(|reason| damaged(reason.to_owned()))?;
     Ok((epoch, view, ids, sessions))

@@ -19,9 +19,9 @@ return {'open', epoch, redis.call('HGET', KEYS[1], 'sequence'),
   redis.call('HGETALL', KEYS[3]), redis.call('HGETALL', KEYS[4])}
 ";
 
-/// Commits a record. Arguments: epoch; sequence number of the record; number of attributes, then
-/// name and value of each; number of calls (0 or 1), then id and entry; number of floors, then
-/// session and floor of each.
+/// Commits a record. Arguments: epoch; sequence number of the record; number of calls to forget,
+/// then their ids; number of attributes, then name and value of each; number of calls (0 or 1),
+/// then id and entry; number of floors, then session and floor of each.
 ///
 /// The same record again, from the same epoch, changes nothing: after a connection was lost it
 /// can be sent again.
@@ -31,7 +31,9 @@ if found[1] == false then return 'missing' end
 if found[1] ~= ARGV[1] then return 'fenced' end
 if found[2] == ARGV[2] then return 'ok' end
 if tonumber(found[2]) + 1 ~= tonumber(ARGV[2]) then return 'gap' end
-local place = 3
+local count = tonumber(ARGV[3])
+for item = 1, count do redis.call('HDEL', KEYS[3], ARGV[3 + item]) end
+local place = 4 + count
 for key = 2, 4 do
   local count = tonumber(ARGV[place])
   for pair = 1, count do
