@@ -136,6 +136,8 @@ pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> 
             Turn::new(size.told, Change::<PagesHandle>::start(context, size.len)?, 60),
             Turn::new(size.small, Change::<BlockHandle>::start(context, CHANGE)?, 60),
         ];
+        // Short ones are as noisy as the disk, unless there are many.
+        let rounds = if size.len <= MIB { 5 * rounds } else { rounds };
         found.extend(alternate(&mut turns, (2, rounds), context.runtime)?);
     }
     Ok(found)
