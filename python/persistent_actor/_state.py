@@ -73,6 +73,12 @@ def _durable_names(actor_class: type, named: tuple[str, ...]) -> frozenset[str]:
     return frozenset(named).union(*(getattr(function, SAVES, ()) for function in functions))
 
 
+class _Itself(NamedTuple):
+    """A value that cannot be saved. The attribute goes back to it, whatever happened to it."""
+
+    value: Any
+
+
 class _Running:
     """The safe-state call that holds the state's lock."""
 
@@ -80,7 +86,7 @@ class _Running:
         self.actor = actor
         self.attributes = dict.fromkeys(attributes)
         self.updates: dict[str, Any] = {}
-        self.uncommitted: dict[str, Snapshot | None] = {}
+        self.uncommitted: dict[str, Snapshot | _Itself | None] = {}
         """What attributes that were never committed go back to; `None`: the actor did not have
         it."""
 
@@ -361,12 +367,25 @@ class ActorState:
         if self._committed.issuperset(names):
             return
         self._committed.update(self._native.names())
-        missing = {name: getattr(running.actor, name, _ABSENT) for name in names - self._committed}
-        values = [(name, value) for name, value in missing.items() if value is not _ABSENT]
+        before = {name: self._as_it_is(running, name) for name in names - self._committed}
+        values = {name: value for name, value in before.items() if isinstance(value, Snapshot)}
         if values:
-            self._native.commit(values)
-            self._committed.update(name for name, _ in values)
-        running.uncommitted.update(dict.fromkeys(missing.keys() - self._committed))
+            self._native.commit(list(values.items()))
+            self._committed.update(values)
+        running.uncommitted.update(
+            (name, value) for name, value in before.items() if not isinstance(value, Snapshot)
+        )
+
+    def _as_it_is(self, running: _Running, name: str) -> Snapshot | _Itself | None:
+        """What an attribute goes back to that is not committed."""
+        value = getattr(running.actor, name, _ABSENT)
+        if value is _ABSENT:
+            return None
+        try:
+            return self._native.snapshot(name, value)
+        except (TypeError, ValueError):
+            # It may stand in for what the method is about to set.
+            return _Itself(value)
 
     def _remember(self, outer: _Running, attributes: tuple[str, ...]) -> None:
         """The same for a method that begins inside another one and is not in the actor's class, so
@@ -376,9 +395,7 @@ class ActorState:
         for name in attributes:
             if name in self._committed or name in outer.uncommitted:
                 continue
-            value = getattr(outer.actor, name, _ABSENT)
-            snapshot = None if value is _ABSENT else self._native.snapshot(name, value)
-            outer.uncommitted[name] = snapshot
+            outer.uncommitted[name] = self._as_it_is(outer, name)
 
     def _roll_back(self, running: _Running) -> None:
         """Sets the actor's durable attributes to what is committed, or to what they were."""
@@ -386,15 +403,18 @@ class ActorState:
             # The process was forked in the method. The exception in the child is its own affair.
             return
         actor, committed = running.actor, set(self._native.names())
+        durable = _durable_names(actor.__class__, tuple(running.attributes))
         for name in committed:
             found = self._native.load(name)
-            if found is not None and hasattr(actor, name):
+            if found is not None and (name in durable or hasattr(actor, name)):
                 setattr(actor, name, found[0])
-        for name, snapshot in running.uncommitted.items():
+        for name, before in running.uncommitted.items():
             if name in committed:
                 continue
-            if snapshot is not None:
-                setattr(actor, name, self._native.restore(name, snapshot))
+            if isinstance(before, _Itself):
+                setattr(actor, name, before.value)
+            elif before is not None:
+                setattr(actor, name, self._native.restore(name, before))
             elif hasattr(actor, name):
                 # The method may have set it where it cannot be removed, as in the class.
                 with contextlib.suppress(AttributeError):
