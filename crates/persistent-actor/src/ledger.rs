@@ -39,7 +39,9 @@ pub struct LedgerLimits {
     pub max_bytes: u64,
     /// Remembered calls. Default 65 536.
     pub max_calls: usize,
-    /// Remembered sessions (callers): those stay whose calls were committed last. Default 4 096.
+    /// Remembered sessions (callers): those stay whose calls were committed last. A session that began
+    /// before one that was forgotten, and has no call here yet, counts as forgotten, too. Default
+    /// 4 096.
     pub max_sessions: usize,
     /// The age of a remembered call. Default 7 days; applied at checkpoints.
     pub max_age: Duration,

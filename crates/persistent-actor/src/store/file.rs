@@ -414,7 +414,7 @@ fn is_synced(options: &Options) -> bool {
 
 fn header(state_id: u128, id: FileId, capacity: u64, member: Option<Member>) -> SegmentHeader {
     let grouped = member.map(|member| Grouped { member, end: 0 });
-    let (purpose, synced, left) = (Purpose::State, false, false);
+    let (purpose, synced, left) = (Purpose::State, false, None);
     SegmentHeader { purpose, state_id, id, capacity, synced, grouped, left }
 }
 

@@ -229,7 +229,7 @@ impl Salvage {
                     capacity,
                     synced: false,
                     grouped: None,
-                    left: false,
+                    left: None,
                 })
             }
         };

@@ -90,8 +90,8 @@ pub(crate) struct SegmentHeader {
     /// Written at level `power`: all that it refers to is synced.
     pub(crate) synced: bool,
     pub(crate) grouped: Option<Grouped>,
-    /// `grouped` was taken out, and whether that is synced is not known.
-    pub(crate) left: bool,
+    /// `grouped`, which named this member, was taken out, and whether that is synced is not known.
+    pub(crate) left: Option<Member>,
 }
 
 /// Why a segment header is not one.
@@ -106,25 +106,28 @@ impl SegmentHeader {
     fn encode(&self) -> Vec<u8> {
         let mut sector = Vec::with_capacity(SECTOR);
         sector.extend_from_slice(self.purpose.magic());
-        let has_place = self.grouped.is_some() || self.left;
-        sector.put_u32(if has_place { GROUPED_VERSION } else { super::FORMAT_VERSION });
+        let member = self.member();
+        sector.put_u32(if member.is_some() { GROUPED_VERSION } else { super::FORMAT_VERSION });
         sector.put_u32(self.id.number);
         sector.put_u128(self.state_id);
         sector.put_u64(self.id.epoch);
         sector.put_u64(self.capacity);
         let grouped = if self.grouped.is_some() { GROUPED } else { 0 };
         sector.put_u64(grouped | if self.synced { SYNCED } else { 0 });
-        if let Some(Grouped { member, end }) = self.grouped {
+        if let Some(member) = member {
             sector.put_u128(member.run);
             sector.put_u64(member.number);
-            sector.put_u64(end);
-        } else if has_place {
-            sector.resize(GROUPED_CHECK_AT, 0);
+            sector.put_u64(self.grouped.map_or(0, |grouped| grouped.end));
         }
         let check = xxh3_64(&sector);
         sector.put_u64(check);
         sector.resize(SECTOR, 0);
         sector
+    }
+
+    /// The member of a group that it names, or that it named before this was taken out.
+    pub(crate) fn member(&self) -> Option<Member> {
+        self.grouped.map(|grouped| grouped.member).or(self.left)
     }
 
     fn write(&self, file: &DiskFile) -> Result<(), Failure> {
@@ -133,7 +136,7 @@ impl SegmentHeader {
 
     /// Writes it without the note of a group, and notes that this may not be synced.
     fn write_left(&mut self, file: &DiskFile) -> Result<(), Failure> {
-        (self.grouped, self.left) = (None, true);
+        (self.left, self.grouped) = (self.member(), None);
         self.write(file)
     }
 
@@ -146,7 +149,7 @@ impl SegmentHeader {
     ) -> Result<(), Failure> {
         self.write_left(file)?;
         disk.sync(file)?;
-        self.left = false;
+        self.left = None;
         self.write(file)
     }
 
@@ -177,18 +180,18 @@ impl SegmentHeader {
         if verify && flags & !known != 0 {
             return Err(HeaderError::Damaged("the journal header has unknown flags"));
         }
-        let grouped = version == GROUPED_VERSION && flags & GROUPED != 0;
+        let has_member = version == GROUPED_VERSION;
+        let is_grouped = flags & GROUPED != 0;
+        let member = Member { run: u128_at(sector, 56), number: u64_at(sector, 72) };
         Ok(Self {
             purpose,
             state_id: u128_at(sector, 16),
             id: FileId { epoch: u64_at(sector, 32), number: u32_at(sector, 12) },
             capacity: u64_at(sector, 40),
             synced: flags & SYNCED != 0,
-            left: version == GROUPED_VERSION && !grouped,
-            grouped: grouped.then(|| Grouped {
-                member: Member { run: u128_at(sector, 56), number: u64_at(sector, 72) },
-                end: u64_at(sector, 80),
-            }),
+            left: (has_member && !is_grouped).then_some(member),
+            grouped: (has_member && is_grouped)
+                .then(|| Grouped { member, end: u64_at(sector, 80) }),
         })
     }
 
@@ -281,7 +284,7 @@ impl Segment {
             self.sync(disk)?;
         }
         self.header.grouped = Some(Grouped { member, end: self.end });
-        self.header.left = false;
+        self.header.left = None;
         self.header.write(&self.file)?;
         self.sync(disk)?;
         self.mapped = self.file.map_in_place(self.header.capacity);
@@ -307,7 +310,7 @@ impl Segment {
             // What is not synced is needed with the note.
             self.sync(disk)?;
         }
-        if self.is_grouped() || self.header.left {
+        if self.header.member().is_some() {
             self.header.write_left_for_good(&self.file, disk)?;
         }
         Ok(())

@@ -6,8 +6,8 @@
 use std::cmp::Ordering;
 use std::io::ErrorKind;
 
-use super::GroupJournal;
 use super::head::Head;
+use super::{GroupJournal, Member};
 use crate::error::{OpenError, StoreError};
 use crate::store::disk::Disk;
 use crate::store::failure::ReadError;
@@ -15,11 +15,12 @@ use crate::store::failure::ReadError;
 /// How often a state is looked at whose journal is just being replaced.
 const ATTEMPTS: u32 = 3;
 
-/// Makes `state` whole without what its incarnation of this epoch, which writes no more, has left
-/// to the group journal. `false` if that is not possible; an error if the disk has failed.
+/// Makes `state` whole without what its incarnation of this epoch, the `member`, which writes no more,
+/// has left to the group journal. `false` if that is not possible; an error if the disk has failed.
 pub(super) fn make_whole(
     group: &GroupJournal,
     state: &str,
+    member: Member,
     epoch: u64,
 ) -> Result<bool, StoreError> {
     let storage = match group.root.open(state, false) {
@@ -38,7 +39,7 @@ pub(super) fn make_whole(
         };
         let done = match head.epoch().cmp(&epoch) {
             Ordering::Less => return Ok(false),
-            Ordering::Equal => head.make_whole(&disk),
+            Ordering::Equal => head.make_whole(member, &disk),
             // That of a successor holds all that this one did, and was synced before it got its name.
             Ordering::Greater => head.confirm_name(&disk),
         };
@@ -98,6 +99,27 @@ mod tests {
             assert!(matches!(opened, Err(OpenError::NotFound { .. })));
         }
         assert_eq!(group.members().states().len(), 1);
+    }
+
+    /// It has the same names and the same epoch.
+    #[test]
+    fn a_state_that_took_the_place_of_one_that_was_forsaken_is_left_alone() {
+        let (disk, options) = (SimDisk::default(), Options::default());
+        let group = GroupJournal::open_on(disk.root(), &options, None).unwrap();
+        live_and_die(&disk, &group, "a");
+        let dir = disk.dir("a");
+        dir.list().unwrap().iter().for_each(|name| dir.remove(name).unwrap());
+        live_and_die(&disk, &group, "a");
+        let content = || disk.files().into_iter().filter(|(name, _)| name.starts_with("a/"));
+        let before: Vec<_> = content().collect();
+        // That of the second is not due yet.
+        let second = group.members().next_forsaken().unwrap();
+        group.maintain().unwrap();
+        assert!(content().eq(before) && !group.members().has_forsaken());
+        group.members().forsake(second.0, second.2);
+        group.maintain().unwrap();
+        assert_eq!(group.members().states().len(), 1, "the first is a member until the end");
+        assert_eq!(group.members().marks().count(), 1);
     }
 
     /// What is in the way of one state does not hold up the others.

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use super::Member;
 use crate::store::disk::{Disk, DiskFile};
 use crate::store::failure::{Failure, ReadError};
 use crate::store::frame::SECTOR;
@@ -41,7 +42,7 @@ impl Head {
     /// what may not be durable, so that most states cost nothing. `false` if the file is not there
     /// any more.
     pub(super) fn confirm(&self, disk: &Disk) -> Result<bool, Failure> {
-        if self.header.left {
+        if self.header.left.is_some() {
             match disk.open(FileName::Journal(self.header.id)) {
                 Err(failure) if failure.kind() == ErrorKind::NotFound => return Ok(false),
                 file => disk.sync(&file?)?,
@@ -52,7 +53,7 @@ impl Head {
 
     /// The same, whatever was lost by a sync that failed before. Nobody writes a header here now.
     pub(super) fn confirm_anew(&self, disk: &Disk) -> Result<bool, Failure> {
-        if self.header.left {
+        if self.header.left.is_some() {
             let file = disk.open_for_writing(FileName::Journal(self.header.id))?;
             let Some(file) = file else { return Ok(false) };
             self.write_left(&file, disk)?;
@@ -68,12 +69,19 @@ impl Head {
         Ok(true)
     }
 
-    /// Makes the state whole without a group journal. Nobody writes to this journal any more; whoever
-    /// reads it meanwhile finds it with a note of the group or without, and all its records in
-    /// either case. `false` if it cannot be read.
-    pub(super) fn make_whole(&self, disk: &Disk) -> Result<bool, Failure> {
+    /// Makes the state whole without what `member`, who writes no more, has left to the group journal;
+    /// whoever reads it meanwhile finds it with a note of the group or without, and all its records
+    /// in either case. `false` if it cannot be opened or read, or is another's: files of the same
+    /// names may have taken the place of those that were the member's.
+    pub(super) fn make_whole(&self, member: Member, disk: &Disk) -> Result<bool, Failure> {
+        match self.header.member() {
+            None => return self.confirm_name(disk),
+            Some(other) if other != member => return Ok(false),
+            Some(_) => {}
+        }
         let name = FileName::Journal(self.header.id);
-        let Some(file) = disk.open_for_writing(name)? else { return Ok(false) };
+        // Nothing has failed of what is to be written.
+        let Ok(Some(file)) = disk.open_for_writing(name) else { return Ok(false) };
         let Ok(bytes) = recovery::read_all(disk, name) else { return Ok(false) };
         if recovery::check_length(name, &self.header, &bytes).is_err() {
             return Ok(false);

@@ -336,7 +336,9 @@ impl GroupJournal {
         }
         // Who has left does not need this run. Of earlier ones nothing is known.
         let has_older = writer.has_older().map_err(io_error)?;
-        let may_need = |state: &str| has_older || needy.contains(state);
+        // A path is not the name by which a state is listed.
+        let is_unclear = has_older || needy.iter().any(|name| name.contains('/'));
+        let may_need = |state: &str| is_unclear || needy.contains(state);
         let care = |state: &str| if may_need(state) { Care::Written } else { Care::Skip };
         let whole = (needy.is_empty() && !has_older)
             || Resolver::new(&*self.root, writer.disk(), &self.options).resolve(care)?;

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use super::{GroupJournal, forsaken};
+use super::{GroupJournal, Member, forsaken};
 use crate::error::{OpenError, StoreError};
 use crate::store::disk::Disk;
 use crate::store::failure::Failure;
@@ -77,7 +77,8 @@ impl Keeper {
         self.unless_failed(|_| {
             let next = group.members().next_forsaken();
             let Some((number, state, epoch)) = next else { return Ok(()) };
-            if forsaken::make_whole(group, &state, epoch)? {
+            let member = Member { run: group.run(), number };
+            if forsaken::make_whole(group, &state, member, epoch)? {
                 group.members().leave(number);
             }
             Ok(())

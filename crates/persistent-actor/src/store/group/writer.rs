@@ -189,5 +189,5 @@ pub(super) fn runs(names: &[FileName]) -> usize {
 
 fn header(run: u128, id: FileId, capacity: u64) -> SegmentHeader {
     let purpose = Purpose::Group;
-    SegmentHeader { purpose, state_id: run, id, capacity, synced: true, grouped: None, left: false }
+    SegmentHeader { purpose, state_id: run, id, capacity, synced: true, grouped: None, left: None }
 }
