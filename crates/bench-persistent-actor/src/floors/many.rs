@@ -26,6 +26,14 @@ const SHARED: What = What::per_s(
     "256 bare processes asked at once, which answer at once and sleep in `poll`; one prewritten \
      file, one `fdatasync` for all whose answers wait",
 );
+const SHARED_BY_NONE: What = What::ratio_in_turns(
+    "many_bare",
+    "the same bare processes with the shared `fdatasync`, by without any, turn by turn",
+);
+const POWER_BY_NONE: What = What::ratio_in_turns(
+    "many-none",
+    "calls of 256 actors at once, `power` by no safe state, turn by turn",
+);
 const P50: What = What::us("many_power_p50", "the median call of 256 actors at once, `power`");
 const P99: What = What::us("many_power_p99", "the 99 % call of 256 actors at once, `power`");
 
@@ -53,49 +61,66 @@ pub(super) const ROWS: &[Row] = &[
     },
 ];
 
-pub(super) const LIMITS: &[Limit] = &[Limit { row: "many-syncs", best: &SHARED }];
+pub(super) const LIMITS: &[Limit] = &[
+    Limit { row: "many-none", best: &SHARED_BY_NONE },
+    Limit { row: "many-syncs", best: &SHARED },
+];
 
 /// How many actors.
 const ACTORS: usize = 256;
 
 pub(super) fn measure(context: &Context<'_>) -> Result<Vec<Found>, FloorsError> {
-    let (rounds, calls) = match context.effort {
-        Effort::Quick => (2, 20),
-        Effort::Normal | Effort::Full => (7, 60),
+    let (rounds, bare_rounds, calls) = match context.effort {
+        Effort::Quick => (2, 2, 20),
+        Effort::Normal | Effort::Full => (21, 7, 60),
     };
-    let none = Actors::start(context, Durability::None)?;
-    let power = Actors::start(context, Durability::Power)?;
-    let (mut syncing, mut answering) = (bare(context, true)?, bare(context, false)?);
-    let shared = SharedSync::create(&context.dir.join("shared")).map_err(system("make a file"))?;
-    let mut samples: [Vec<Called>; 4] = Default::default();
-    for round in 0..=rounds {
-        let single = bare_calls(context, &mut syncing, calls, None)?;
-        let together = bare_calls(context, &mut answering, calls, Some(&shared))?;
-        let called = [none.call(context, calls)?, power.call(context, calls)?, single, together];
-        if round > 0 {
-            samples.iter_mut().zip(called).for_each(|(samples, called)| samples.push(called));
-        }
-    }
-    none.check(context, (rounds + 1) * calls)?;
-    power.check(context, (rounds + 1) * calls)?;
-    let of = |index: usize, figure: fn(&Called) -> f64| {
-        median(samples[index].iter().map(figure).collect())
+    let [none, power] = Actors::measure(context, rounds, calls)?;
+    let [single, shared, only] = measure_bare(context, bare_rounds, calls)?;
+    let of = |samples: &[Called], figure: fn(&Called) -> f64| {
+        median(samples.iter().map(figure).collect())
     };
     let found = [
-        (NONE, of(0, |called| called.per_s)),
-        (POWER, of(1, |called| called.per_s)),
-        (SINGLE, of(2, |called| called.per_s)),
-        (SHARED, of(3, |called| called.per_s)),
-        (P50, of(1, |called| called.us.median)),
-        (P99, of(1, |called| called.us.p99)),
+        (NONE, of(&none, |called| called.per_s)),
+        (POWER, of(&power, |called| called.per_s)),
+        (POWER_BY_NONE, in_turns(&power, &none)),
+        (SINGLE, of(&single, |called| called.per_s)),
+        (SHARED, of(&shared, |called| called.per_s)),
+        (SHARED_BY_NONE, in_turns(&shared, &only)),
+        (P50, of(&power, |called| called.us.median)),
+        (P99, of(&power, |called| called.us.p99)),
     ];
     Ok(found.into_iter().filter_map(|(what, v)| Some(Found { what, value: v? })).collect())
+}
+
+/// The median ratio of the rates.
+fn in_turns(these: &[Called], those: &[Called]) -> Option<f64> {
+    median(these.iter().zip(those).map(|(this, that)| this.per_s / that.per_s).collect())
 }
 
 /// Actors that are called at once.
 struct Actors(crew::Crew<SmallActorHandle>);
 
 impl Actors {
+    /// Without safe state and at `power`, in turns. The first turn is for warming up.
+    fn measure(
+        context: &Context<'_>,
+        rounds: usize,
+        calls: usize,
+    ) -> Result<[Vec<Called>; 2], FloorsError> {
+        let none = Self::start(context, Durability::None)?;
+        let power = Self::start(context, Durability::Power)?;
+        let mut samples = [Vec::new(), Vec::new()];
+        for round in 0..=rounds {
+            let called = [none.call(context, calls)?, power.call(context, calls)?];
+            if round > 0 {
+                samples.iter_mut().zip(called).for_each(|(samples, called)| samples.push(called));
+            }
+        }
+        none.check(context, (rounds + 1) * calls)?;
+        power.check(context, (rounds + 1) * calls)?;
+        Ok(samples)
+    }
+
     fn start(context: &Context<'_>, durability: Durability) -> Result<Self, FloorsError> {
         Ok(Self(crew::Crew::start(context, durability, "many", ACTORS)?))
     }
@@ -117,6 +142,29 @@ impl Actors {
             Ok(())
         })
     }
+}
+
+/// Bare processes that sync a file each, those that share a sync, and the same without a sync, in turns.
+/// The first turn is for warming up.
+fn measure_bare(
+    context: &Context<'_>,
+    rounds: usize,
+    calls: usize,
+) -> Result<[Vec<Called>; 3], FloorsError> {
+    let (mut syncing, mut answering) = (bare(context, true)?, bare(context, false)?);
+    let shared = SharedSync::create(&context.dir.join("shared")).map_err(system("make a file"))?;
+    let mut samples: [Vec<Called>; 3] = Default::default();
+    for round in 0..=rounds {
+        let called = [
+            bare_calls(context, &mut syncing, calls, None)?,
+            bare_calls(context, &mut answering, calls, Some(&shared))?,
+            bare_calls(context, &mut answering, calls, None)?,
+        ];
+        if round > 0 {
+            samples.iter_mut().zip(called).for_each(|(samples, called)| samples.push(called));
+        }
+    }
+    Ok(samples)
 }
 
 /// Processes that answer, each after a sync of a file of its own, or at once and as cheaply as they

@@ -14,6 +14,8 @@ pub(super) enum Unit {
     Mib,
     /// Times that something took place.
     Count,
+    /// One thing divided by another.
+    Ratio,
 }
 
 /// Something that is measured.
@@ -47,6 +49,12 @@ impl What {
         Self::new(key, text, Unit::Count)
     }
 
+    /// The ratio of a row whose product and floor took turns: the median of the ratios of the
+    /// turns. On a machine whose speed changes meanwhile, that of the medians says less.
+    pub(super) const fn ratio_in_turns(row: &'static str, text: &'static str) -> Self {
+        Self::new(row, text, Unit::Ratio)
+    }
+
     /// A value of it, for people.
     pub(super) fn show(&self, value: f64) -> String {
         match self.unit {
@@ -57,6 +65,7 @@ impl What {
             Unit::PerS => format!("{:.1} k/s", value / 1e3),
             Unit::Mib => format!("{value:.2} MiB"),
             Unit::Count => format!("{value:.0}"),
+            Unit::Ratio => format!("{value:.2}"),
         }
     }
 }
@@ -115,8 +124,16 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// The ratio in one repetition; `None` if something was not measured in it.
+    /// The ratio in one repetition: that of the turns, if there were turns. `None` if something was
+    /// not measured in it.
     pub(super) fn ratio(&self, found: &[Found]) -> Option<f64> {
+        let in_turns =
+            found.iter().find(|one| one.what.unit == Unit::Ratio && one.what.key == self.key);
+        in_turns.map(|one| one.value).or_else(|| self.ratio_of_medians(found))
+    }
+
+    /// The same, of the product's value and the floors'.
+    pub(super) fn ratio_of_medians(&self, found: &[Found]) -> Option<f64> {
         let value = |what: &What| find(found, what);
         let product = value(self.product)?;
         match self.floors {
@@ -165,6 +182,19 @@ mod tests {
         assert_eq!(row.ratio(&all), Some(1.5));
         assert_eq!(row.ratio(&all[..2]), None, "what was not measured has no ratio");
         assert_eq!(Row { floors: &[], ..row }.ratio(&all), Some(150.0));
+    }
+
+    #[test]
+    fn a_ratio_that_was_found_in_turns_counts_for_its_row() {
+        let (target, floors): (_, &[&What]) = (Target::AtMost(1.2), &[&TRIP]);
+        let row = Row { key: "call", work: "a call", product: &CALL, floors, target };
+        let all = |key| {
+            let in_turns = What::ratio_in_turns(key, "a call beside a round trip");
+            [found(CALL, 12.0), found(TRIP, 10.0), found(in_turns, 1.1)]
+        };
+        assert_eq!(row.ratio(&all("call")), Some(1.1));
+        assert_eq!(row.ratio_of_medians(&all("call")), Some(1.2));
+        assert_eq!(row.ratio(&all("sync")), Some(1.2), "that of another row");
     }
 
     #[test]
