@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use common::{Content, Guard, Open, Step, in_place, options, reusing_workload, workload};
 use persistent_actor::store::{Store, View};
 use persistent_actor::testing::{Fault, SimDisk, Switches};
-use persistent_actor::{Durability, Options, StoreError};
+use persistent_actor::{Durability, OpenError, Options, StoreError};
 
 /// What another store found, and what it left.
 #[derive(Default)]
@@ -236,6 +236,47 @@ fn what_a_writer_answers_while_its_successor_opens_is_found() {
     }
     assert!(answered_late > 0 && at > answered_late, "{answered_late} of {at}");
     println!("{at} moments, in {answered_late} of them all was answered");
+}
+
+/// That its files went away meanwhile is no failure of the disk.
+#[test]
+fn an_opener_that_is_overtaken_at_any_moment_learns_that_it_is_fenced_or_opens_later() {
+    let process = options(Durability::Process, Switches::default());
+    let power = options(Durability::Power, Switches::default());
+    let mut fenced = 0;
+    for (left_at, opened_at) in [(&process, &process), (&process, &power), (&power, &power)] {
+        let mut at = 0;
+        while let Some(is_fenced) = overtaken_at(at, left_at, opened_at) {
+            (at, fenced) = (at + 1, fenced + u64::from(is_fenced));
+        }
+    }
+    println!("{fenced} times fenced");
+    assert!(fenced > 10, "{fenced}");
+}
+
+/// A state is opened that was left at a level, and another opens it at this operation. Says whether
+/// the first was fenced; `None` if it was done before.
+fn overtaken_at(at: u64, left_at: &Options, opened_at: &Options) -> Option<bool> {
+    let disk = SimDisk::default();
+    let mut left = Open::on(&disk, left_at).unwrap();
+    workload().iter().for_each(|step| left.commit(step).unwrap());
+    drop(left);
+    let came = Arc::new(Mutex::new(false));
+    let (on, with, comes) = (disk.clone(), opened_at.clone(), came.clone());
+    let take_over = move || {
+        let mut newer = Open::on(&on, &with).unwrap();
+        newer.store.maintain(&mut newer.view).unwrap();
+        others_work().iter().for_each(|step| newer.commit(step).unwrap());
+        *comes.lock().unwrap() = true;
+    };
+    disk.plan(disk.operations() + at, Fault::Before(Box::new(|| Guard::without(take_over))));
+    let is_fenced = match Open::on(&disk, opened_at) {
+        Ok(_) => false,
+        Err(OpenError::Store(StoreError::Fenced { .. })) => true,
+        Err(error) => panic!("at {at}, {left_at:?}, {opened_at:?}: {error}"),
+    };
+    let came = *came.lock().unwrap();
+    came.then_some(is_fenced)
 }
 
 #[test]

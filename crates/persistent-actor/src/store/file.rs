@@ -162,7 +162,15 @@ impl FileStore {
         let claim = Claim::take(&disk, listing, options.switches).map_err(io_error)?;
         let mut claim = claim.ok_or_else(|| fenced(0))?;
         claim.look_for_mark(&disk).map_err(io_error)?;
-        let (recovered, names) = match recover(&disk, options) {
+        let recovered = recover(&disk, options).and_then(|(recovered, names)| {
+            if let Some(Recovered { slots, header, .. }) = &recovered
+                && !header.synced
+            {
+                sync_inherited(&disk, slots)?;
+            }
+            Ok((recovered, names))
+        });
+        let (recovered, names) = match recovered {
             Ok(recovered) => recovered,
             // Files may vanish under our eyes if somebody newer is at work.
             Err(_) if !claim.holds_now().map_err(io_error)? => {
@@ -171,12 +179,7 @@ impl FileStore {
             Err(error) => return Err(read_error(error)),
         };
         let (mut view, slots, state_id) = match recovered {
-            Some(Recovered { view, slots, header, .. }) => {
-                if !header.synced {
-                    sync_inherited(&disk, &slots).map_err(io_error)?;
-                }
-                (view, slots, header.state_id)
-            }
+            Some(Recovered { view, slots, header, .. }) => (view, slots, header.state_id),
             None => (birth::view(initial()?, options), Slots::default(), new_state_id(path)?),
         };
         view.ledger.keep(options.session);
@@ -208,17 +211,20 @@ impl FileStore {
         if options.durability == Durability::Process {
             slots.set_pool(options.in_place.clone());
         }
-        slots.fold(&target, view, |_| u64::MAX)?;
-        let plan = slots.plan_snapshot(view);
-        let snapshot_len = encode_snapshot(&mut buffer, view, &options.limits, &slots, &plan)?;
-        let capacity = options.sizes.capacity(number, snapshot_len, 0);
         let member = options.member.filter(|_| disk.is_synced());
-        let header = header(state_id, id, capacity, member);
         let unnamed = birth::unnamed(names, view);
-        let spare = Spare::create(&disk, id)?;
-        let segment =
-            spare.into_segment(&disk, header, view.sequence, &mut buffer, unnamed.is_some())?;
-        slots.restarted(&plan);
+        let mut begin = || {
+            slots.fold(&target, view, |_| u64::MAX)?;
+            let plan = slots.plan_snapshot(view);
+            let len = encode_snapshot(&mut buffer, view, &options.limits, &slots, &plan)?;
+            let header = header(state_id, id, options.sizes.capacity(number, len, 0), member);
+            let (spare, is_in_new) = (Spare::create(&disk, id)?, unnamed.is_some());
+            let begun = spare.into_segment(&disk, header, view.sequence, &mut buffer, is_in_new)?;
+            slots.restarted(&plan);
+            Ok((begun, len))
+        };
+        let (segment, snapshot_len) =
+            begin().map_err(|stop| explained(stop, &claim, options.switches))?;
         let mut store = Self {
             path: path.to_owned(),
             disk,
@@ -243,8 +249,10 @@ impl FileStore {
             poison: None,
         };
         store.check_claim()?;
-        store.tidy_up(names, options)?;
-        Ok(store)
+        match store.tidy_up(names, options) {
+            Ok(()) => Ok(store),
+            Err(stop) => Err(explained(stop, &store.claim, store.switches)),
+        }
     }
 
     fn try_commit(&mut self, record: &Record, view: &View) -> Result<(), Stop> {
@@ -343,7 +351,7 @@ impl FileStore {
             return Err(StoreError::Poisoned { first: first.clone() });
         }
         let Err(stop) = work(self) else { return Ok(()) };
-        let stop = self.explained(stop);
+        let stop = explained(stop, &self.claim, self.switches);
         let harmless = matches!(stop, Stop::TooLarge { .. });
         let error = stop.into_store_error(&self.path, self.claim.epoch);
         if !harmless {
@@ -351,16 +359,20 @@ impl FileStore {
         }
         Err(error)
     }
+}
 
-    /// Why it had to stop: if files that we were at work with are gone, a newer incarnation may have
-    /// removed them.
-    fn explained(&self, stop: Stop) -> Stop {
-        match stop {
-            Stop::Io(failure) if failure.kind() == ErrorKind::NotFound => {
-                self.check_claim_now().err().unwrap_or(Stop::Io(failure))
+/// Why a store had to stop: if files that it was at work with are gone, a newer incarnation may have
+/// removed them.
+fn explained(stop: Stop, claim: &Claim, switches: Switches) -> Stop {
+    match stop {
+        Stop::Io(failure) if failure.kind() == ErrorKind::NotFound && switches.fencing => {
+            match claim.holds_now() {
+                Ok(true) => Stop::Io(failure),
+                Ok(false) => Stop::Fenced,
+                Err(other) => Stop::Io(other),
             }
-            other => other,
         }
+        other => other,
     }
 }
 
