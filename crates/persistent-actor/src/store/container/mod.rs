@@ -36,6 +36,8 @@ struct Inner {
     file: OwnedFd,
     /// The same file for appending: with `O_APPEND`, positions are ignored.
     end: OwnedFd,
+    /// Why both are for reading only.
+    refusal: Option<Errno>,
     /// The directory that it is in.
     parent: PathBuf,
     id: u128,
@@ -56,8 +58,9 @@ struct Taken {
 const MIN_REUSED: u64 = 16 * PAGE;
 
 impl Container {
-    /// Opens the regular file `path`; an empty one becomes a container if `create` is set. With
-    /// `sync`, that it is one survives power loss before this returns; its name is left to
+    /// Opens the regular file `path`; an empty one becomes a container if `create` is set, and one
+    /// that may not be written is open for reading if it is not. With `sync`, that it is a
+    /// container survives power loss before this returns; its name is left to
     /// [`Storage::sync_own_name`].
     ///
     /// # Errors
@@ -71,9 +74,17 @@ impl Container {
             path: path.to_owned(),
             source: error,
         };
-        let open = |more| fs::open(path, OFlags::RDWR | OFLAGS | more, Mode::empty());
-        let file = open(OFlags::empty()).map_err(|error| unreadable("open", error.into()))?;
-        let end = open(OFlags::APPEND).map_err(|error| unreadable("open", error.into()))?;
+        let open = |access| fs::open(path, access | OFLAGS, Mode::empty());
+        let (file, refusal) = match open(OFlags::RDWR) {
+            Err(refusal @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) if !create => {
+                (open(OFlags::RDONLY), Some(refusal))
+            }
+            file => (file, None),
+        };
+        let file = file.map_err(|error| unreadable("open", error.into()))?;
+        let access = if refusal.is_some() { OFlags::RDONLY } else { OFlags::RDWR };
+        let end = open(access | OFlags::APPEND);
+        let end = end.map_err(|error| unreadable("open", error.into()))?;
         check_file(&file, path)?;
         let size = fs::fstat(&file).map_err(|error| unreadable("examine", error.into()))?.st_size;
         if size == 0 {
@@ -102,7 +113,7 @@ impl Container {
         let taken = Mutex::default();
         let path = std::path::absolute(path).map_err(|error| unreadable("find", error))?;
         let parent = path.parent().unwrap_or(Path::new("/")).to_owned();
-        Ok(Self { inner: Arc::new(Inner { file, end, parent, id, taken }) })
+        Ok(Self { inner: Arc::new(Inner { file, end, refusal, parent, id, taken }) })
     }
 }
 
@@ -242,8 +253,13 @@ impl Inner {
         }
     }
 
+    fn check_writable(&self) -> io::Result<()> {
+        self.refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
+    }
+
     /// One write: two would not be next to each other for certain.
     fn write_end(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.check_writable()?;
         loop {
             match write(&self.end, bytes) {
                 Err(Errno::INTR) => {}
@@ -268,6 +284,7 @@ impl Inner {
     }
 
     fn write_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        self.check_writable()?;
         while !bytes.is_empty() {
             match pwrite(&self.file, bytes, offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -365,3 +365,32 @@ fn replacing_large_values_for_long_reuses_the_same_space() {
     assert_eq!(sizes[199], sizes[100], "the file does not grow");
     assert!(sizes[199] < 64 << 20, "{}", sizes[199]);
 }
+
+#[test]
+fn a_state_in_a_file_that_may_only_be_read_is_read_and_not_written() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let mut state = place.state();
+    state.set("n", &7).unwrap();
+    drop(state);
+    for (path, mode) in [(place.path(), 0o444), (place.dir.path().to_owned(), 0o755)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let before = std::fs::read(place.path()).unwrap();
+    let path = place.path();
+    // As somebody else: root may write to every file.
+    let as_nobody = std::thread::spawn(move || {
+        // SAFETY: it takes no memory, and holds for file accesses of this thread alone.
+        unsafe { libc::setfsuid(65534) };
+        assert!(std::fs::File::options().write(true).open(&path).is_err(), "it can be written");
+        let read = crate::store::inspect(&path).unwrap();
+        let refused = ActorState::options().create(false).open(&path).err().unwrap();
+        let made = ActorState::options().open(&path).err().unwrap();
+        (read.view.attributes.len(), refused.to_string(), made.to_string())
+    });
+    let (attributes, refused, made) = as_nobody.join().unwrap();
+    assert_eq!(attributes, 1);
+    assert!(refused.contains("Permission denied"), "{refused}");
+    assert!(made.starts_with("cannot open") && made.contains("Permission denied"), "{made}");
+    assert!(std::fs::read(place.path()).unwrap() == before);
+}
