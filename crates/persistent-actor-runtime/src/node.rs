@@ -133,8 +133,13 @@ impl Node {
         }
         self.inner.actors.stop_all().await;
         if let Some(group) = self.inner.group.get().cloned() {
-            // It runs to its end even if nobody waits for it.
-            let _ = tokio::task::spawn_blocking(move || group.close()).await;
+            let root = self.inner.root.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            // It runs to its end even if nobody waits for it; until then nobody else has the root.
+            let close = move || {
+                group.close();
+                drop(root);
+            };
+            let _ = tokio::task::spawn_blocking(close).await;
         }
         self.inner.root.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

@@ -82,6 +82,35 @@ async fn dropping_the_node_kills_and_reaps_its_actors() {
     counter.stop().await.unwrap();
 }
 
+#[test]
+fn a_root_is_not_free_before_its_group_journal_is_closed_even_if_nobody_waits_for_that() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).max_blocking_threads(1).enable_all().build().unwrap();
+    let root = state_root();
+    runtime.block_on(async {
+        let node = node(&root, Durability::Power);
+        let counter = node.actor::<Counter>("visits").spawn().await.unwrap();
+        counter.increment(1).await.unwrap();
+        counter.stop().await.unwrap();
+        // The journal is closed on the one thread for that, which has something else to do.
+        let (done, busy) = std::sync::mpsc::channel::<()>();
+        let work = tokio::task::spawn_blocking(move || busy.recv());
+        drop(start(node.shutdown()).await);
+        drop(node);
+        let open = || Node::builder().durability(Durability::Power).open(root.path());
+        let taken = open().err().expect("the root is free while its journal is open");
+        assert!(matches!(taken, NodeError::InUse { .. }), "{taken}");
+        drop(done);
+        let freed = async {
+            while open().is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), freed).await.expect("it is never free");
+        work.await.unwrap().unwrap_err();
+    });
+}
+
 #[tokio::test]
 async fn calls_that_were_sent_when_the_node_is_dropped_may_have_run() {
     let node = Node::in_memory().unwrap();

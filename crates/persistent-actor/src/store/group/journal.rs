@@ -339,11 +339,19 @@ impl GroupJournal {
         // A path is not the name by which a state is listed.
         let is_unclear = has_older || needy.iter().any(|name| name.contains('/'));
         let may_need = |state: &str| is_unclear || needy.contains(state);
-        let care = |state: &str| if may_need(state) { Care::Written } else { Care::Skip };
+        // Whoever opens the group meanwhile has the states from then on.
+        let holds = || writer.holds().unwrap_or(false);
+        let care = |state: &str| match may_need(state) && holds() {
+            true => Care::Written,
+            false => Care::Skip,
+        };
         let whole = (needy.is_empty() && !has_older)
             || Resolver::new(&*self.root, writer.disk(), &self.options).resolve(care)?;
+        if !writer.holds().map_err(io_error)? {
+            return Ok(());
+        }
         let removed = match (whole, needy.is_empty()) {
-            (true, _) => writer.remove_all(),
+            (true, _) => writer.remove_up_to_own(),
             (false, true) => writer.remove_own(),
             (false, false) => Ok(()),
         };

@@ -15,6 +15,9 @@ use crate::state::ActorState;
 /// A commit gives a ticket; it is durable when [`GroupJournal::wait`] has returned for it. Until
 /// then nothing that follows from it may be told to anybody.
 ///
+/// One that is dropped without [`close`](Self::close) is made whole by
+/// [`GroupJournal::maintain`], as after a death.
+///
 /// ```
 /// use std::sync::Arc;
 /// use persistent_actor::ActorState;
@@ -34,9 +37,26 @@ use crate::state::ActorState;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct GroupedState {
+    // Dropped first.
     state: ActorState,
+    membership: Membership,
+}
+
+/// A state that may need the group journal as long as nobody has made it whole.
+struct Membership {
     group: Arc<GroupJournal>,
     member: Member,
+    epoch: u64,
+    /// Whether it stays a member when this is gone.
+    stays: bool,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if !self.stays {
+            self.group.forsake(self.member, self.epoch);
+        }
+    }
 }
 
 impl GroupJournal {
@@ -57,7 +77,11 @@ impl GroupJournal {
             .open(name, options.create)
             .and_then(|storage| options.open_on(storage, group.path(name)));
         match opened {
-            Ok(state) => Ok(GroupedState { state, group: Arc::clone(group), member }),
+            Ok(state) => {
+                let (group, epoch) = (Arc::clone(group), state.epoch());
+                let membership = Membership { group, member, epoch, stays: false };
+                Ok(GroupedState { state, membership })
+            }
             Err(error) => {
                 // It may have come as far as to say that it needs the group journal.
                 group.members().give_up(member.number);
@@ -111,8 +135,8 @@ impl GroupedState {
 
     fn submit(&mut self) -> Result<Ticket, StoreError> {
         match self.state.take_written() {
-            Some(written) => self.group.submit(self.member, &written),
-            None => Ok(self.group.ticket()),
+            Some(written) => self.membership.group.submit(self.membership.member, &written),
+            None => Ok(self.membership.group.ticket()),
         }
     }
 
@@ -121,8 +145,11 @@ impl GroupedState {
     /// # Errors
     /// See [`ActorState::close`].
     pub fn close(self) -> Result<(), StoreError> {
-        self.state.close()?;
-        self.group.leave(self.member);
+        let Self { state, mut membership } = self;
+        // If this fails, nothing proves any more what a sync of it has written.
+        membership.stays = true;
+        state.close()?;
+        membership.group.leave(membership.member);
         Ok(())
     }
 }

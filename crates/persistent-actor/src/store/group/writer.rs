@@ -155,9 +155,12 @@ impl Writer {
         })
     }
 
-    /// Removes all files but the claim.
-    pub(super) fn remove_all(&self) -> Result<(), Failure> {
-        self.remove(|name| matches!(name, FileName::Journal(_) | FileName::Temporary(_)))
+    /// Removes the files of this run and of earlier ones; those of a newer opener are its own.
+    pub(super) fn remove_up_to_own(&self) -> Result<(), Failure> {
+        self.remove(|name| match name {
+            FileName::Journal(id) | FileName::Temporary(id) => id.epoch <= self.epoch(),
+            _ => false,
+        })
     }
 
     /// Removes the files of this run.
