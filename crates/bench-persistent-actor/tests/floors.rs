@@ -45,7 +45,9 @@ fn the_table_has_a_row_for_every_target_in_text_json_and_csv() {
         let floors = row["floors"].as_array().unwrap();
         let floor: f64 = floors.iter().map(|floor| floor["median"].as_f64().unwrap()).sum();
         let expected = if floors.is_empty() { product } else { product / floor };
-        assert!((ratio / expected - 1.0).abs() < 1e-6, "{row}");
+        // What took turns has the median of the turns' ratios, which the medians do not tell.
+        let took_turns = row["key"] == "many-none";
+        assert!(took_turns || (ratio / expected - 1.0).abs() < 1e-6, "{row}");
     }
     assert_eq!(csv.lines().count(), 1 + rows.len());
     bench.assert_clean();

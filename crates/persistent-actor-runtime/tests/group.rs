@@ -150,7 +150,8 @@ async fn when_the_group_journal_fails_each_actor_goes_on_by_itself() {
     let node = Node::builder().on_event(events.observer()).open(root.path()).unwrap();
     let handles = spawn_all(&node, 8).await;
     finish(call_all(&handles, 0, 50)).await;
-    assert!(is_grouped(root.path(), &directory(0)));
+    // Not each of them: who comes last is alone at the end, and may have gone back to its own syncs.
+    assert!((0..8).any(|n| is_grouped(root.path(), &directory(n))));
     // Without its claim it is not the one any more: the next batch fails after it was written.
     for file in fs::read_dir(root.path().join(".group")).unwrap() {
         let path = file.unwrap().path();
