@@ -6,6 +6,7 @@
 //! syncs its commits itself, which is quicker.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -228,26 +229,38 @@ impl GroupCommit {
 
     /// The thread that writes.
     fn write_all(&self) {
+        let mut batch = Vec::new();
+        let written = catch_unwind(AssertUnwindSafe(|| self.write_batches(&mut batch)));
+        if written.is_err() {
+            // Nobody knows what is durable now, but whoever has a seat still waits for it.
+            self.fail(&mut batch);
+            while self.gather(&mut batch, Duration::ZERO) {
+                self.fail(&mut batch);
+            }
+        }
+    }
+
+    fn write_batches(&self, batch: &mut Vec<Waiting>) {
         if self.open_journal().is_err() {
             self.failed.store(true, Ordering::Relaxed);
         }
-        let mut batch = Vec::new();
         let mut took = Duration::ZERO;
-        while self.gather(&mut batch, took) {
+        while self.gather(batch, took) {
             let start = Instant::now();
             let flushed = self.flush();
             took = start.elapsed();
             match flushed {
-                Ok(()) => {
-                    release(&mut batch, now_ns());
-                }
-                Err(_) => {
-                    self.failed.store(true, Ordering::Relaxed);
-                    for Waiting { cell, .. } in batch.drain(..) {
-                        cell.void_held();
-                    }
-                }
+                Ok(()) => release(batch, now_ns()),
+                Err(_) => self.fail(batch),
             }
+        }
+    }
+
+    /// From now on every actor syncs for itself; what waits counts as unanswered.
+    fn fail(&self, batch: &mut Vec<Waiting>) {
+        self.failed.store(true, Ordering::Relaxed);
+        for Waiting { cell, .. } in batch.drain(..) {
+            cell.void_held();
         }
     }
 

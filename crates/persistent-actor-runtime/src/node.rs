@@ -285,7 +285,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Who is told of every [`Event`]; it is called at once, and the call waits for it.
+    /// Who is told of every [`Event`]; it is called at once, and the call waits for it. If it
+    /// panics, actors and calls go on as if it had returned, and it is told of the next event, too.
     pub fn on_event(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self

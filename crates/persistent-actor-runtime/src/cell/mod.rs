@@ -3,6 +3,7 @@
 mod grouped;
 mod supervised;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -147,15 +148,17 @@ impl Cell {
 
     /// Tells the observer, if there is one.
     pub(crate) fn emit(&self, kind: impl FnOnce() -> EventKind) {
-        if let Some(observer) = &self.observer {
-            observer(&Event {
-                at_ns: now_ns(),
-                actor: self.name.clone(),
-                incarnation: self.incarnation(),
-                pid: self.pid.load(Ordering::Relaxed),
-                kind: kind(),
-            });
-        }
+        let Some(observer) = &self.observer else { return };
+        let event = Event {
+            at_ns: now_ns(),
+            actor: self.name.clone(),
+            incarnation: self.incarnation(),
+            pid: self.pid.load(Ordering::Relaxed),
+            kind: kind(),
+        };
+        // If it panics, the panic hook has told of it. Whoever calls this may have the replies of
+        // other actors in hand.
+        let _ = catch_unwind(AssertUnwindSafe(|| observer(&event)));
     }
 
     /// A place among the calls that may be unanswered at once.
