@@ -1,6 +1,6 @@
 //! The end of a group journal: beside a newer opener, and beside directories that are no states.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)]
 
 mod common;
 

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use self::upkeep::encode_snapshot;
+use self::first::First;
 use super::disk::Disk;
 use super::failure::{Failure, ReadError};
 use super::fence::Claim;
@@ -27,6 +27,7 @@ use crate::options::Options;
 use crate::testing::Switches;
 
 mod birth;
+mod first;
 mod upkeep;
 
 /// The largest content of a slot. Bytes.
@@ -207,24 +208,17 @@ impl FileStore {
         let mut buffer = Vec::new();
         let number = 1;
         let id = FileId { epoch: claim.epoch, number };
-        let target = Target { disk: &disk, state_id, epoch: claim.epoch };
         if options.durability == Durability::Process {
             slots.set_pool(options.in_place.clone());
         }
         let member = options.member.filter(|_| disk.is_synced());
         let unnamed = birth::unnamed(names, view);
-        let mut begin = || {
-            slots.fold(&target, view, |_| u64::MAX)?;
-            let plan = slots.plan_snapshot(view);
-            let len = encode_snapshot(&mut buffer, view, &options.limits, &slots, &plan)?;
-            let header = header(state_id, id, options.sizes.capacity(number, len, 0), member);
-            let (spare, is_in_new) = (Spare::create(&disk, id)?, unnamed.is_some());
-            let begun = spare.into_segment(&disk, header, view.sequence, &mut buffer, is_in_new)?;
-            slots.restarted(&plan);
-            Ok((begun, len))
-        };
-        let (segment, snapshot_len) =
-            begin().map_err(|stop| explained(stop, &claim, options.switches))?;
+        let is_in_new = unnamed.is_some();
+        let first =
+            First { disk: &disk, claim: &claim, state_id, id, view, member, is_in_new, options };
+        let (segment, snapshot_len) = first
+            .write(&mut slots, &mut buffer)
+            .map_err(|stop| explained(stop, &claim, options.switches))?;
         let mut store = Self {
             path: path.to_owned(),
             disk,

@@ -340,8 +340,8 @@ impl GroupJournal {
         let is_unclear = has_older || needy.iter().any(|name| name.contains('/'));
         let may_need = |state: &str| is_unclear || needy.contains(state);
         // Whoever opens the group meanwhile has the states from then on.
-        let holds = || writer.holds().unwrap_or(false);
-        let care = |state: &str| match may_need(state) && holds() {
+        let is_superseded = || matches!(writer.holds(), Ok(false));
+        let care = |state: &str| match may_need(state) && !is_superseded() {
             true => Care::Written,
             false => Care::Skip,
         };
