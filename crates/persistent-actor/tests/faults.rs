@@ -248,3 +248,26 @@ fn a_writer_whose_spare_made_room_is_fenced() {
     }
     assert!(made_room > 50, "{made_room}");
 }
+
+#[test]
+fn claims_that_cannot_be_written_are_not_left() {
+    let options = options(Durability::Power, Switches::default());
+    let (disk, writer) = left_by_a_writer(false);
+    drop(writer);
+    let claims = |disk: &SimDisk| {
+        disk.files().iter().filter(|(name, _)| name.starts_with("epoch-")).count()
+    };
+    let before = claims(&disk);
+    let failed = (0..operations_to_open(false)).filter(|at| {
+        let disk = disk.crashed(disk.log().len(), Loss::Nothing);
+        disk.plan(disk.operations() + at, Fault::Errno(Errno::NOSPC));
+        let claimed = disk.log().len();
+        let failed = Open::on(&disk, &options).is_err();
+        let made_journal = disk.log()[claimed..].iter().any(|op| matches!(op, Op::Write { .. }));
+        if failed && !made_journal {
+            assert_eq!(claims(&disk), before, "after operation {at}");
+        }
+        failed && !made_journal
+    });
+    assert!(failed.count() > 1);
+}

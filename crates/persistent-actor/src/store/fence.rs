@@ -53,7 +53,11 @@ impl Claim {
                 other => other?,
             };
             debug_assert!((holder.len() as u64) < MARK_OFFSET, "the text is no mark");
-            file.write_at(holder.as_bytes(), 0)?;
+            if let Err(failure) = file.write_at(holder.as_bytes(), 0) {
+                // As if it had not been made; what is reported is why.
+                let _ = disk.remove_if_there(file.name);
+                return Err(failure);
+            }
             let listing = disk.list()?;
             if highest_epoch(&listing) > epoch {
                 disk.remove_if_there(file.name)?;
