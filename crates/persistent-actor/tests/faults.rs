@@ -254,9 +254,8 @@ fn claims_that_cannot_be_written_are_not_left() {
     let options = options(Durability::Power, Switches::default());
     let (disk, writer) = left_by_a_writer(false);
     drop(writer);
-    let claims = |disk: &SimDisk| {
-        disk.files().iter().filter(|(name, _)| name.starts_with("epoch-")).count()
-    };
+    let claims =
+        |disk: &SimDisk| disk.files().iter().filter(|(name, _)| name.starts_with("epoch-")).count();
     let before = claims(&disk);
     let failed = (0..operations_to_open(false)).filter(|at| {
         let disk = disk.crashed(disk.log().len(), Loss::Nothing);
