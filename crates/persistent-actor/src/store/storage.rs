@@ -84,9 +84,6 @@ pub trait StateRoot: Send + Sync {
     fn path(&self, name: &str) -> PathBuf;
 }
 
-/// A directory that a file system may have in its uppermost one, and that only root may open.
-const LOST_AND_FOUND: &str = "lost+found";
-
 /// A [`StateRoot`] that is a directory.
 pub(crate) struct DirRoot(pub(crate) PathBuf);
 
@@ -98,9 +95,7 @@ impl StateRoot for DirRoot {
             let may_be = matches!(entry.file_type(), FileType::Directory | FileType::Unknown);
             // A state's name is text, and has no dot in front.
             match entry.file_name().to_str() {
-                Ok(name) if may_be && !name.starts_with('.') && name != LOST_AND_FOUND => {
-                    names.push(name.to_owned());
-                }
+                Ok(name) if may_be && !name.starts_with('.') => names.push(name.to_owned()),
                 _ => {}
             }
         }

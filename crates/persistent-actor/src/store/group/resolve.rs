@@ -14,6 +14,9 @@ use crate::store::file::FileStore;
 use crate::store::names::FileName;
 use crate::store::storage::StateRoot;
 
+/// A directory that a file system may have in its uppermost one, and that only root may open.
+const LOST_AND_FOUND: &str = "lost+found";
+
 /// Makes the states whole that need a group journal which is to go.
 pub(super) struct Resolver<'a> {
     root: &'a dyn StateRoot,
@@ -75,7 +78,7 @@ impl<'a> Resolver<'a> {
         if care == Care::Skip {
             return true;
         }
-        let Ok(storage) = self.root.open(name, false) else { return false };
+        let Ok(storage) = self.root.open(name, false) else { return name == LOST_AND_FOUND };
         let disk = Disk::new(storage, self.options.switches.sync);
         let head = match Head::find(&disk) {
             Ok(Some(head)) => head,
